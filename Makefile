@@ -1,0 +1,91 @@
+# `make` alone lists the commands. Everything runs in .venv, which holds exactly what requirements.lock pins.
+
+PYTHON ?= python3
+BUDGET ?= cpu
+SEED ?= $(shell date +%Y%m%d)
+# The address of another package index, asked for torch alone: PyTorch's "Get started" page shows the CPU one.
+TORCH_INDEX ?=
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help book test chapters lab bench mutants address lock install clean
+
+PY := .venv/bin/python
+PIP := -m pip --disable-pip-version-check --retries 2
+STAMP := .venv/.installed
+TORCH := $(shell grep '^torch==' requirements.lock)
+
+help:
+	@sed -nE 's/^## ?//p' Makefile
+
+## make book               build the book and say which page to open
+book: $(STAMP)
+	$(PY) book/run.py
+	.venv/bin/jupyter-book build . -W -n --keep-going
+	@echo "Open $(CURDIR)/_build/html/index.html"
+
+## make test               the unit tests, the book's tests, and every chapter against its committed outputs
+test: $(STAMP)
+	$(PY) -m pytest tests
+	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg chapters
+
+## make lab                JupyterLab on the chapters
+lab: $(STAMP)
+	$(PY) -m jupyterlab chapters
+
+## make chapters           run every chapter again and keep its outputs; BUDGET=cpu (the default) or gpu
+chapters: $(STAMP)
+	$(PY) book/run.py --all --budget $(BUDGET)
+
+## make bench              dgmlib beside its peers: same work, equal outputs, ratio of times
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) benchmarks/run.py
+
+## make mutants            random faults in dgmlib that the unit tests must notice; SEED=… repeats a draw
+mutants: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) tests/mutants.py --seed $(SEED)
+
+## make address URL=…      set the repository's address in every chapter and in _config.yml
+address:
+	@$(PYTHON) book/address.py '$(URL)'
+
+## make lock               pin the newest versions that pyproject.toml allows
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(PIP) install -q $(TORCH) './[book,test]'
+	{ sed -n '/^#/p' requirements.lock; .venv-lock/bin/python $(PIP) freeze --all \
+	    | sed -E 's/^(torch==[^+]*)\+.*/\1/' \
+	    | grep -v -i -E '^(dgmlib|pip|triton|nvidia-.*|cuda-.*)( @|==)' | LC_ALL=C sort -f; } > .venv-lock/requirements.lock
+	mv .venv-lock/requirements.lock requirements.lock
+	rm -rf .venv-lock build dgmlib.egg-info
+
+## make clean              remove everything the commands above made, the environment included
+clean:
+	rm -rf _build .venv .venv-lock build dgmlib.egg-info .pytest_cache .ruff_cache
+
+# The stamp is a copy of the lock and is written last: a half-built environment, or one of another lock, is built anew.
+$(STAMP): requirements.lock
+	@if cmp -s requirements.lock $(STAMP); then touch $(STAMP); else $(MAKE) --no-print-directory install; fi
+
+install:
+	@command -v $(PYTHON) > /dev/null || \
+	    { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$$($(PYTHON) -V) is too old: the course needs 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+	    { echo "$$($(PYTHON) -V) has no venv module: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	@$(call fetch,--no-deps $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)))
+	@$(call fetch,-r requirements.lock)
+	@$(call fetch,--no-deps --no-build-isolation -e .)
+	@cp requirements.lock $(STAMP)
+
+# pip, quiet, and one sentence that names the package when it fails.
+fetch = echo "pip install $(1)"; \
+    $(PY) $(PIP) install -q $(1) 2> .venv/pip.log || \
+    { grep -v 'WARNING: Retrying' .venv/pip.log >&2 || true; \
+      echo "pip could not install $$(sed -nE 's/.*No matching distribution found for ([^ ]+).*/\1/p' .venv/pip.log | head -n 1 | grep . || echo "$(1)"): is this machine on the network?" >&2; exit 1; }

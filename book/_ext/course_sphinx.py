@@ -1,0 +1,246 @@
+"""The course's Sphinx extension: derived pages, corrections, links between equations, code and checks, offline MathJax.
+
+Facts come from `course`, text of the derived pages from `pages`; here they meet Sphinx.
+"""
+
+import importlib.util
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from course import ITEMS, Course
+from docutils import nodes
+from pages import correction_checks, fill, function_link
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+logger = logging.getLogger(__name__)
+
+# --- in the chapters -------------------------------------------------------------------------------------------------
+
+
+class ChapterRole(SphinxRole):
+    """{chapter}`14` links to the chapter, or names it while it is to come; {chapter}`14 15` gives the numbers alone."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        numbers = self.text.split()
+        found: list[nodes.Node] = []
+        for number in numbers:
+            found += [nodes.Text(" · ")] * bool(found) + [self._chapter(number, brief=len(numbers) > 1)]
+        return found, []
+
+    def _chapter(self, number: str, brief: bool) -> nodes.Node:
+        course = self.env.course
+        chapter = course.chapters.get(number)
+        title = next((row["title"] for row in course.plan if row["number"] == number), chapter and chapter.title)
+        if title is None:
+            logger.warning("no chapter %s in book/chapters.csv", number, location=self.get_location())
+        name = number if brief else f"{number} {title}"
+        if chapter:
+            link = _reference(f"{chapter.slug}-s0", nodes.inline("", name), self.env.docname)
+            link["reftitle"] = title
+            return link
+        if brief:
+            return nodes.abbreviation("", name, explanation=f"{title} (to come)", classes=["to-come"])
+        return nodes.inline("", f"{name} (to come)", classes=["to-come"])
+
+
+class CorrectionDirective(SphinxDirective):
+    """:::{correction} E3-020, then what the notes say (short), what holds, and a line `Check: eq-label`."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        item = self.arguments[0]
+        row = self.env.course.notes.get(item, {"severity": "", "heading": ""})
+        box = nodes.admonition(classes=["correction", f"correction-{row['severity'] or 'unknown'}"])
+        box += nodes.title("", f"Correction to the notes: {item}")
+        box["ids"].append(f"correction-{item}")
+        _anchor(self.env, f"correction-{item}", f"correction-{item}")
+        lines = self.content
+        for i, line in enumerate(lines):
+            if line.startswith("Check:"):
+                labels = line.removeprefix("Check:").replace(",", " ").split()
+                chapter = Path(self.env.docname).name
+                lines[i] = f"Check: {correction_checks(self.env.course, chapter, labels)}"
+        self.state.nested_parse(lines, self.content_offset, box)
+        return [box]
+
+
+def _anchor(env, name: str, node_id: str) -> None:
+    """Make `[text](#name)` and {ref}`text <name>` lead to `node_id` of the page being read."""
+    env.get_domain("std").anonlabels[name.lower()] = (env.docname, node_id)
+
+
+def _reference(name: str, shown: nodes.Node, docname: str) -> addnodes.pending_xref:
+    return addnodes.pending_xref(
+        "",
+        shown,
+        refdomain="std",
+        reftype="ref",
+        reftarget=name.lower(),
+        refexplicit=True,
+        refwarn=True,
+        refdoc=docname,
+    )
+
+
+def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
+    """Anchors for headings, checks and items of the notes; a line of links under each equation; the page's foot."""
+    env = app.env
+    if not env.docname.startswith("chapters/"):
+        return
+    chapter = env.course.chapters[Path(env.docname).name.split("_")[0]]
+    sections = [
+        node for node in doctree.findall(nodes.section) if isinstance(node.parent, nodes.document | nodes.section)
+    ]
+    for i, section in enumerate(sections):  # directives such as exercises hold sections that are no headings
+        _anchor(env, f"{chapter.slug}-s{i}", section["ids"][0])
+    containers = {node["cell_index"]: node for node in doctree.findall(nodes.container) if "cell_index" in node}
+    for label in dict.fromkeys(check.label for check in chapter.checks):
+        first = next(check.place.cell for check in chapter.checks if check.label == label)
+        if first in containers:
+            containers[first]["ids"].append(f"check-{label}")
+            _anchor(env, f"check-{chapter.slug}-{label}", f"check-{label}")
+    for node in list(doctree.findall(nodes.raw)):
+        if node.get("format") == "html" and (found := ITEMS.findall(node.astext())):
+            ids = [f"note-{item}" for item in " ".join(found).split()]
+            node.replace_self(nodes.target(ids=ids))
+    for node in list(doctree.findall(nodes.math_block)):
+        if node.get("label") in env.course.equations:
+            node.parent.insert(node.parent.index(node) + 1, _equation_links(env, node["label"]))
+    for image in doctree.findall(nodes.image):
+        if not image.get("alt", "").strip():
+            logger.warning("a figure has no alternative text", location=image)
+    if chapter.record:
+        sections[0].append(_foot(chapter))
+
+
+def _equation_links(env, label: str) -> nodes.Node:
+    line = nodes.paragraph(classes=["equation-links"])
+    for name in env.course.implementing(label):
+        shown = nodes.literal("", name.removeprefix("dgmlib."))
+        if not function_link(name).startswith("{"):
+            line += [shown, nodes.Text(" · ")]
+            continue
+        link = addnodes.pending_xref(
+            "", shown, refdomain="py", reftype="obj", reftarget=name, refexplicit=True, refwarn=True, refdoc=env.docname
+        )
+        line += [link, nodes.Text(" · ")]
+    if home := env.course.checked_in(label):
+        line += _reference(f"check-{home}-{label}", nodes.inline("", "checked"), env.docname)
+    return line
+
+
+def _foot(chapter) -> nodes.Node:
+    record = chapter.record
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    text = (
+        f"Run on {record['date']} with the {record['budget']} budget on {record['device']} in {record['seconds']} s; "
+        f"{versions}; code {record['hash'][:12]}. Run it again with "
+    )
+    again = nodes.literal("", f"python book/run.py --all {chapter.number}")
+    return nodes.paragraph("", "", nodes.Text(text), again, nodes.Text("."), classes=["provenance"])
+
+
+# --- the book --------------------------------------------------------------------------------------------------------
+
+
+def fill_page(app: Sphinx, docname: str, source: list[str]) -> None:
+    if docname.startswith("book/"):
+        source[0] = fill(source[0], app.env.course)
+
+
+def escape_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings are written to be read: |x| and p_ mean themselves, not reStructuredText's substitutions and links."""
+    parts = re.split(r"(``.+?``|`[^`]*`)", "\n".join(lines), flags=re.S)
+    parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
+    parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # `Tensor`s
+    lines[:] = "".join(parts).split("\n")
+
+
+def read_course(app: Sphinx, env, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Read the course anew, complain of its gaps, and name the pages that show something that has changed."""
+    env.course = Course(Path(app.srcdir))
+    for problem in env.course.problems():
+        logger.warning(problem)
+    before = getattr(env, "course_shown", {})
+    env.course_shown = {docname: shown(env, docname) for docname in env.found_docs}
+    return [docname for docname, text in env.course_shown.items() if text != before.get(docname)]
+
+
+def shown(env, docname: str) -> str:
+    """What a page shows of other files."""
+    course = env.course
+    if docname.startswith("book/"):
+        return fill(Path(env.doc2path(docname)).read_text(encoding="utf-8"), course)
+    chapter = course.chapters[Path(docname).name.split("_")[0]]
+    links = [(label, course.implementing(label), course.checked_in(label)) for label in chapter.equations]
+    severities = [course.notes.get(correction.id) for correction in chapter.corrections]
+    return repr((links, severities, course.plan, [(other.slug, other.title) for other in course.chapters.values()]))
+
+
+def note_reading(app: Sphinx, env, docnames: list[str]) -> None:
+    env.course_read = bool(docnames)
+
+
+def forget_course(app: Sphinx, env) -> list[str]:
+    """Drop what is read anew each time; write every page if one was read, since its numbers may stand on any other."""
+    del env.course
+    return list(env.found_docs) if env.course_read else []
+
+
+def forget_failure(app: Sphinx, failed: Exception | None) -> None:
+    """After warnings start from nothing: the next build would not read the faulty page again, and pass."""
+    if failed or app._warncount:
+        (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
+
+
+def number_by_file(collector: TocTreeCollector, env) -> list[str]:
+    """Make chapters/03_x chapter 3 and chapters/A_x appendix A, then number figures and equations after them."""
+    for docname, numbers in env.toc_secnumbers.items():
+        match = re.match(r"chapters/(\d+|[A-Z])_", docname)
+        if not match:
+            continue
+        first = int(match[1]) if match[1].isdigit() else match[1]
+        env.toc_secnumbers[docname] = {a: n and (first, *n[1:]) for a, n in numbers.items()}
+        for node in [*env.tocs[docname].findall(nodes.reference), env.titles[docname]]:
+            if node.get("secnumber"):
+                node["secnumber"] = [first, *node["secnumber"][1:]]
+    return _assign_figure_numbers(collector, env)
+
+
+_assign_figure_numbers = TocTreeCollector.assign_figure_numbers
+
+
+def copy_mathjax(app: Sphinx, failed: Exception | None) -> None:
+    """MathJax from the sphinx-mathjax-offline package: only what TeX input and CHTML output load, 2 of its 24 MB."""
+    if failed or app.builder.format != "html":
+        return
+    package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(package / "tex-chtml.js", target)
+    for folder in ("output/chtml/fonts", "input/tex/extensions"):
+        shutil.copytree(package / folder, target / folder, dirs_exist_ok=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    sys.path.insert(0, str(app.srcdir))  # autodoc documents the dgmlib beside the chapters
+    TocTreeCollector.assign_figure_numbers = number_by_file
+    app.add_role("chapter", ChapterRole())
+    app.add_directive("correction", CorrectionDirective)
+    app.connect("env-get-outdated", read_course)
+    app.connect("env-before-read-docs", note_reading)
+    app.connect("source-read", fill_page)
+    app.connect("doctree-read", finish_chapter)
+    app.connect("autodoc-process-docstring", escape_docstring, priority=400)  # before napoleon
+    app.connect("env-updated", forget_course)
+    app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", forget_failure)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,276 @@
+"""Markdown of the derived pages. Each function takes the course and returns the text that replaces one
+
+`<!-- generated: name -->` line of a page in book/.
+"""
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
+from itertools import groupby
+
+from course import Course, Place
+
+NOTES = {
+    "N0": "General lecture notes",
+    "N1": "The generative problem",
+    "N2": "Three eras",
+    "N3": "Stanford CS236, lectures 1 to 16",
+    "N4": "Notes for deep generative model learning",
+}
+WORDS_PER_MINUTE = 200
+
+
+def section_link(course: Course, place: Place) -> str:
+    """Chapter number and heading, linked to the heading."""
+    number = place.chapter.split("_")[0]
+    title = course.chapters[number].sections[place.section]
+    return f"{number} [{title}](#{place.chapter.lower()}-s{place.section})"
+
+
+def check_link(chapter: str, label: str, text: str) -> str:
+    """To the first cell of the chapter whose check guards `label`."""
+    return f"[{text}](#check-{chapter.lower()}-{label.lower()})"
+
+
+def correction_checks(course: Course, chapter: str, labels: Iterable[str]) -> str:
+    """The checks of a correction: equation numbers, or names where a check guards something else."""
+    return ", ".join(f"{{eq}}`{i}`" if i in course.equations else check_link(chapter, i, f"`{i}`") for i in labels)
+
+
+def function_link(name: str) -> str:
+    shown = name.removeprefix("dgmlib.")
+    unlisted = name.startswith("dgmlib.bugs.") or any(part.startswith("_") for part in name.split("."))
+    return f"`{shown}`" if unlisted else f"{{py:obj}}`{shown} <{name}>`"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
+    return [*lines, *("| " + " | ".join(map(cell, row)) + " |" for row in rows), ""]
+
+
+def equation_index(course: Course) -> Iterator[str]:
+    for chapter in course.chapters.values():
+        rows = []
+        for label, place in chapter.equations.items():
+            functions = [function_link(name) for name in course.implementing(label)]
+            checks = [check for check in course.checks if check.label == label]
+            homes = dict.fromkeys(check.place.chapter for check in checks)
+            links = [check_link(home, label, f"in {home.split('_')[0]}") for home in homes]
+            rejected = sorted({wrong for check in checks for wrong in check.wrong})
+            tests = [f"`{test.removeprefix('tests/').replace('.py', '')}`" for test in course.marked("equation", label)]
+            rows.append(
+                [
+                    f"{{eq}}`{label}` `{label}`",
+                    section_link(course, place).partition(" ")[2],
+                    ", ".join(functions) or "–",
+                    ", ".join(links) + (f"; rejects {', '.join(rejected)}" if rejected else "") or "–",
+                    ", ".join(tests) or "–",
+                ]
+            )
+        if rows:
+            yield f"## {chapter.number} {chapter.title}\n"
+            yield from table(["equation", "section", "functions", "checks", "tests"], rows)
+    if not course.equations:
+        yield "No chapter defines an equation yet.\n"
+
+
+def reading_the_notes(course: Course) -> Iterator[str]:
+    done = sum(item in course.treated for item in course.notes)
+    yield f"So far {done} of {len(course.notes)} items are treated.\n"
+    for note, title in NOTES.items():
+        yield f"## {title}\n"
+        yield from _headings(course, note)
+
+
+def _headings(course: Course, note: str) -> list[str]:
+    by_heading: dict[str, list[dict]] = {}
+    for row in course.notes.values():
+        if row["note"] == note:
+            by_heading.setdefault(row["heading"], []).append(row)
+    lines = []
+    for heading, rows in by_heading.items():
+        treated = [row["id"] for row in rows if row["id"] in course.treated]
+        links = dict.fromkeys(section_link(course, course.treated[item][0]) for item in treated)
+        waiting = sorted({row["chapter"] for row in rows if row["id"] not in course.treated})
+        to_come = [f"{{chapter}}`{number}`" for number in waiting]
+        where = "; ".join([*links, *to_come])
+        lines.append([escape(heading, quote=False), f"{len(treated)} / {len(rows)}", where])
+    return table(["heading of the notes", "items treated", "where"], lines)
+
+
+def corrections(course: Course) -> Iterator[str]:
+    found = {correction.id: correction for correction in course.corrections}
+    counts = {kind: sum(row["severity"] == kind for row in course.notes.values()) for kind in ("false", "misleading")}
+    yield (
+        f"The notes hold {counts['false']} false and {counts['misleading']} misleading statements that the course "
+        f"corrects; {sum(course.notes[item]['severity'] != 'typo' for item in found)} of these stand below so far.\n"
+    )
+    slips = []
+    for note in NOTES:
+        heading = f"## {NOTES[note]}\n"
+        for item, row in course.notes.items():
+            if item not in found or row["note"] != note:
+                continue
+            correction = found[item]
+            where = section_link(course, correction.place)
+            body = re.sub(r"(\$\$)\s*\(([\w:-]+)\)", r"\1", correction.body)
+            if row["severity"] == "typo":
+                slips.append([f"[{item}](#correction-{item.lower()})", " ".join(body.split()), where])
+                continue
+            if heading:
+                yield heading
+                heading = ""
+            checks = correction_checks(course, correction.place.chapter, correction.checks)
+            yield f"### {item}: {escape(row['heading'], quote=False)}\n"
+            yield f"*{row['severity'].capitalize()}.* {where}.{checks and f' Check: {checks}.'}\n\n{body}\n"
+    if slips:
+        yield ":::{dropdown} Slips of the pen\n"
+        yield from table(["id", "slip", "where"], slips)
+        yield ":::\n"
+
+
+def reproductions(course: Course) -> Iterator[str]:
+    results = sorted((course.root / "book" / "results").glob("*.json"))
+    if not results:
+        yield "No long run has been recorded yet.\n"
+    for path in results:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        published = row["published"]
+        theirs = f"{published['value']} ({published['source']})" if published else "not published"
+        yield f"## {row['title']}\n"
+        values = ", ".join(f"{value:.5g}" for value in row["ours"]["values"])
+        seeds = ", ".join(map(str, row["seeds"]))
+        ours = f"{row['ours']['mean']:.5g} " + (
+            f"(seeds {seeds}: {values})" if len(row["seeds"]) > 1 else f"(seed {seeds})"
+        )
+        yield from table(
+            ["model", "data", row["metric"], "published", "device", "minutes"],
+            [[row["model"], row["data"], ours, theirs, row["device"], str(row["minutes"])]],
+        )
+        commit = f" at commit `{row['commit'][:10]}`" if row["commit"] else ""
+        yield f"Made on {row['date']}{commit} by\n\n```text\n{row['command']}\n```\n"
+        if path.with_suffix(".png").exists():
+            yield f"![Figure of the run: {row['title']}](results/{path.stem}.png)\n"
+
+
+def bug_museum(course: Course) -> Iterator[str]:
+    museum = importlib.import_module("dgmlib.bugs")
+    subjects = museum.subjects()
+
+    def seen_by(name: str) -> str:
+        seen = [check for check in course.checks if name in check.wrong]
+        return ", ".join(
+            dict.fromkeys(
+                check_link(c.place.chapter, c.label, f"{c.label} in {c.place.chapter.split('_')[0]}") for c in seen
+            )
+        )
+
+    for name, subject in subjects.items():
+        right = f"{subject.right.__module__}.{subject.right.__qualname__}"
+        yield f"## {name}\n"
+        yield f"The right one: {function_link(right)}. Yours: `diagnose({name!r}, your_function)`.\n"
+        rows = []
+        for bug in subject.bugs:
+            by = seen_by(bug.id) or f"`diagnose({name!r}, …)`"
+            rows.append([f"`{bug.id}`", " ".join(bug.story.split()), bug.symptom, by, bug.cure])
+        yield from table(["id", "story", "symptom", "seen by", "cure"], rows)
+    yield "## Wrong statements\n"
+    yield "Forms of an identity or an inequality that no function computes.\n"
+    yield from table(["id", "story", "seen by"], [[f"`{k}`", story, seen_by(k)] for k, story in museum.slips().items()])
+
+
+def api(course: Course) -> Iterator[str]:
+    for path in sorted((course.root / "dgmlib").glob("[!_]*.py")):
+        yield f"## {path.stem}\n\n```{{eval-rst}}\n.. automodule:: dgmlib.{path.stem}\n   :members:\n```\n"
+    yield "## bugs\n\n```{eval-rst}\n.. automodule:: dgmlib.bugs\n   :members:\n```\n"
+
+
+def chapter_table(course: Course) -> Iterator[str]:
+    for part, rows in groupby(course.plan, key=lambda row: row["part"]):
+        lines = []
+        for row in rows:
+            chapter = course.chapters.get(row["number"])
+            seconds = chapter.record.get("seconds") if chapter else None
+            lines.append(
+                [
+                    f"{{chapter}}`{row['number']}`",
+                    row["question"],
+                    row["needs"].replace(" ", ", ") or "–",
+                    f"{max(1, round(chapter.words / WORDS_PER_MINUTE))} min" if chapter else "–",
+                    "–" if seconds is None else f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s",
+                ]
+            )
+        yield f"### {part}\n"
+        yield from table(["chapter", "question", "needs", "to read", "to run"], lines)
+
+
+def chapter_graph(course: Course) -> Iterator[str]:
+    """Prerequisites as an SVG: parts from top to bottom, depth from left to right, links on what is written."""
+    rows = {row["number"]: row for row in course.plan}
+    depth: dict[str, int] = {}
+    for number, row in rows.items():  # the plan lists a chapter after what it needs
+        depth[number] = 1 + max((depth[need] for need in row["needs"].split()), default=-1)
+    parts = list(dict.fromkeys(row["part"] for row in rows.values()))
+    spot: dict[str, tuple[int, int]] = {}
+    lanes: list[str] = []  # the last chapter in each row; a row goes on only with what needs that chapter
+    for part in parts:
+        first = len(lanes)
+        for number, row in rows.items():
+            if row["part"] != part:
+                continue
+            lane = next((i for i in range(first, len(lanes)) if lanes[i] in row["needs"].split()), len(lanes))
+            lanes[lane : lane + 1] = [number]
+            spot[number] = (depth[number] * 76 + 40, lane * 58 + 36)
+    width, height = max(x for x, _ in spot.values()) + 40, max(y for _, y in spot.values()) + 36
+    summary = "; ".join(
+        f"{number} {row['title']}" + (f" needs {row['needs'].replace(' ', ', ')}" if row["needs"] else "")
+        for number, row in rows.items()
+    )
+    svg = [
+        f'<svg class="chapter-graph" viewBox="0 0 {width} {height}" role="group" aria-labelledby="graph-title">',
+        f'<title id="graph-title">Which chapter needs which: {escape(summary)}.</title>',
+    ]
+    for number, row in rows.items():
+        x, y = spot[number]
+        for need in row["needs"].split():
+            u, v = spot[need]
+            bend = (x - u) / 2
+            svg.append(f'<path d="M{u + 18},{v} C{u + 18 + bend},{v} {x - 18 - bend},{y} {x - 18},{y}"/>')
+    for number, row in rows.items():
+        x, y = spot[number]
+        written = number in course.chapters
+        label = f"{number} {row['title']}" + ("" if written else " (to come)")
+        mark = (
+            f'<g class="{"written" if written else "planned"}">'
+            f"<title>{escape(label)}</title>"
+            f'<circle cx="{x}" cy="{y}" r="18"/><text x="{x}" y="{y}">{number}</text></g>'
+        )
+        if written:
+            href = f"../chapters/{course.chapters[number].slug}.html"
+            mark = f'<a href="{href}" aria-label="{escape(label)}">{mark}</a>'
+        svg.append(mark)
+    yield "\n".join([*svg, "</svg>", ""])
+
+
+GENERATED: dict[str, Callable[[Course], Iterator[str]]] = {
+    "equation-index": equation_index,
+    "reading-the-notes": reading_the_notes,
+    "corrections": corrections,
+    "reproductions": reproductions,
+    "bug-museum": bug_museum,
+    "api": api,
+    "chapter-table": chapter_table,
+    "chapter-graph": chapter_graph,
+}
+MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
+
+
+def fill(text: str, course: Course) -> str:
+    """The page with every `<!-- generated: name -->` line replaced."""
+    return MARK.sub(lambda mark: "\n".join(GENERATED[mark[1]](course)), text)

@@ -1,0 +1,203 @@
+"""Checkpoints: the state of a run as one safetensors file, written so that no moment of failure loses both old and new.
+
+A state is a dict, nested at will, of modules, optimizers, schedules, `torch.Generator`s, tensors, and whatever else has
+`state_dict` and `load_state_dict`. Loading fills these same objects; it makes no new ones.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+
+def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
+    """Write `state` as one safetensors file: tensors, and the rest as JSON in its metadata. No pickle.
+
+    The file is complete on the disk under another name before it takes the place of the old one: a kill or a full
+    disk at any moment leaves one of the two. Raises: TypeError (what cannot be saved), OSError.
+    """
+    tensors, leaves = pack(state)
+    text = json.dumps(leaves)
+    metadata = {"dgmlib_checkpoint": text, "crc32": str(_crc32(text, tensors))}
+    replace_file(Path(path), safetensors.torch.save(tensors, metadata=metadata))
+
+
+def load_checkpoint(path: str | os.PathLike, state: dict[str, Any], *, whole: bool = False) -> None:
+    """Load into the objects of `state` what `save_checkpoint` wrote of them; into all that it wrote with `whole`.
+
+    Of a file that `fit` wrote, `load_checkpoint(path, {"state": {"model": model}})` takes the model alone.
+
+    Raises: OSError (no file that can be read), ValueError (a file that is damaged, or that does not fit).
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"checkpoint {path} is damaged ({error}), expected a whole safetensors file") from error
+    except OSError as error:
+        raise type(error)(f"checkpoint {path} could not be read ({error})") from error
+    if "dgmlib_checkpoint" not in metadata:
+        raise ValueError(f"checkpoint {path} holds tensors but no training state, expected a file that fit wrote")
+    text = metadata["dgmlib_checkpoint"]
+    if metadata.get("crc32") != str(_crc32(text, tensors)):
+        raise ValueError(f"checkpoint {path} is damaged (its checksum differs), expected the bytes that were written")
+    unpack(state, tensors, json.loads(text), f"checkpoint {path}", whole)
+
+
+def pack(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`state` as tensors by name, copied to the CPU, and all the rest in a form that JSON holds."""
+    tensors: dict[str, Tensor] = {}
+    leaves = {
+        name: {"kind": _kind(leaf), "content": _flatten(_content(name, leaf), name, tensors)}
+        for name, leaf in leaves_of(state).items()
+    }
+    return tensors, leaves
+
+
+def unpack(state: dict[str, Any], tensors: dict[str, Tensor], leaves: dict[str, Any], source: str, whole: bool) -> None:
+    """Load what `pack` returned into the objects of `state`. Raises ValueError, naming `source`, if it does not fit."""
+    ours = leaves_of(state)
+    lacking = sorted(ours.keys() - leaves.keys()) + (sorted(leaves.keys() - ours.keys()) if whole else [])
+    if lacking:
+        holder = "the run" if lacking[0] in leaves else "it"
+        raise ValueError(f"{source} does not fit this run: {holder} has no {lacking[0]!r}")
+    contents = {name: _unflatten(leaves[name]["content"], tensors) for name in ours}
+    for name, leaf in ours.items():
+        here, there = {"": _kind(leaf)}, {"": leaves[name]["kind"]}
+        if here == there:
+            here, there = _traits(leaf, _content(name, leaf)), _traits(leaf, contents[name])
+        for key in [*here, *there]:
+            if here.get(key) != there.get(key):
+                what = f"{name}{key} is {there.get(key, 'absent')}, expected {here.get(key, 'none')}"
+                raise ValueError(f"{source} does not fit this run: {what}")
+    for name, leaf in ours.items():
+        try:
+            _restore(leaf, contents[name])
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{source} does not fit this run: {name} refused it ({error})") from error
+
+
+def leaves_of(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The objects of a nested state, by path: {"state/model": model, ...}."""
+    found = {}
+    for name, leaf in state.items():
+        found |= leaves_of(leaf, f"{prefix}{name}/") if isinstance(leaf, dict) else {f"{prefix}{name}": leaf}
+    return found
+
+
+def _kind(leaf: Any) -> str:
+    if isinstance(leaf, torch.Generator):
+        return f"{leaf.device.type} generator"
+    return next((kind.__name__ for kind in (Tensor, nn.Module) if isinstance(leaf, kind)), type(leaf).__name__)
+
+
+def _content(name: str, leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf
+    if isinstance(leaf, torch.Generator):
+        return leaf.get_state()
+    if not hasattr(leaf, "load_state_dict"):
+        raise TypeError(f"{name} is a {type(leaf).__name__}, expected what has state_dict and load_state_dict")
+    return leaf.state_dict()
+
+
+def _traits(leaf: Any, content: Any) -> dict[str, Any]:
+    """What must agree between a checkpoint and the object it is loaded into, in words for a refusal."""
+    if isinstance(leaf, torch.optim.Optimizer):
+        return {f" group {i}": f"{len(group['params'])} tensors" for i, group in enumerate(content["param_groups"])}
+    if isinstance(leaf, Tensor):
+        return {"": f"{tuple(content.shape)} {content.dtype}"}
+    if isinstance(leaf, nn.Module):
+        return {f".{key}": f"{tuple(x.shape)} {x.dtype}" for key, x in content.items() if isinstance(x, Tensor)}
+    return {}
+
+
+def _restore(leaf: Any, content: Any) -> None:
+    if isinstance(leaf, Tensor):
+        with torch.no_grad():
+            leaf.copy_(content)
+    elif isinstance(leaf, torch.Generator):
+        leaf.set_state(content)
+    else:
+        leaf.load_state_dict(content)
+    if isinstance(leaf, torch.optim.Optimizer):
+        for p, moments in leaf.state.items():
+            for key, x in moments.items():
+                # Files hold row-major tensors; fused kernels expect moments laid out as their parameter is.
+                if isinstance(x, Tensor) and x.shape == p.shape and x.stride() != p.stride():
+                    moments[key] = torch.empty_like(p, dtype=x.dtype).copy_(x)
+
+
+def _flatten(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON for `tree`, whose tensors go to `tensors`, each copied so that none shares memory with another."""
+    if isinstance(tree, Tensor):
+        tensors[name] = tree.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(tree, dict):
+        return {"dict": [[key, _flatten(value, f"{name}/{key}", tensors)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        kind = "list" if isinstance(tree, list) else "tuple"
+        return {kind: [_flatten(value, f"{name}/{i}", tensors) for i, value in enumerate(tree)]}
+    if isinstance(tree, bool | int | float | str | None):
+        return tree
+    raise TypeError(f"the state of {name} is a {type(tree).__name__}, expected tensors, numbers, strings and their kin")
+
+
+def _unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, content),) = tree.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _unflatten(value, tensors) for key, value in content}
+    return {"list": list, "tuple": tuple}[kind](_unflatten(value, tensors) for value in content)
+
+
+def _crc32(text: str, tensors: dict[str, Tensor]) -> int:
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), crc)
+    return crc
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path`; whenever this is cut short, what was there stays whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{path} could not be written ({error.strerror})") from error
+        raise
+    if os.name == "posix":  # the rename itself reaches the disk with the folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class GlobalGenerators:
+    """torch's own generators, from which dropout and initialisation draw."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {}
+        return {"cpu": torch.get_rng_state()} | cuda
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,171 @@
+"""The few ideas every module shares: what a density and a transform are, how noise is drawn, how bad input is refused.
+
+A refusal is one sentence that names the argument, what came, and what was expected.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+# --- interfaces -----------------------------------------------------------------------------------------------------
+
+
+class Density(ABC):
+    """A law whose density (or mass) can be evaluated exactly and sampled."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, **condition: Any) -> Float[Tensor, " batch"]:
+        """Log density in nats of each row of `x`, shape `(batch, *event)`."""
+
+    @abstractmethod
+    def sample(self, n: int, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
+        """`n` independent draws, shape `(n, *event)`."""
+
+
+class Transform(ABC):
+    """An invertible map, data to noise; both directions also return the log-determinant of the map just applied."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Float[Tensor, " batch"]]:
+        """z = T(x) and log|det dz/dx|."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor) -> tuple[Tensor, Float[Tensor, " batch"]]:
+        """x = T^{-1}(z) and log|det dx/dz|."""
+
+
+# --- noise ----------------------------------------------------------------------------------------------------------
+
+
+def data_parallel() -> tuple[int, int]:
+    """(rank, world size) of this process in data-parallel training; (0, 1) outside it."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def share(n: int) -> slice:
+    """The rows of a global batch of `n` that belong to this process: contiguous, sizes differing by at most one."""
+    rank, world = data_parallel()
+    return slice(rank * n // world, (rank + 1) * n // world)
+
+
+_global_rows: ContextVar[int | None] = ContextVar("rows of the global batch", default=None)
+
+
+@contextmanager
+def global_batch(rows: int | None) -> Iterator[None]:
+    """Inside: `randn_like`, `rand_like` and `bernoulli` draw for a global batch of `rows`, of which each process has
+    its share; None is one process's own batch. `train.gradient_step` enters it around the loss, and only there."""
+    token = _global_rows.set(rows)
+    try:
+        yield
+    finally:
+        _global_rows.reset(token)
+
+
+def _like(draw: Callable[..., Tensor], x: Tensor, generator: torch.Generator | None) -> Tensor:
+    rows = _global_rows.get()
+    if rows is None:
+        return draw(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    noise = draw((rows, *x.shape[1:]), generator=generator, dtype=x.dtype, device=x.device)[share(rows)]
+    need_shape("x", x, tuple(noise.shape))
+    return noise
+
+
+def randn_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
+    """Standard normal draws in the shape, dtype and device of `x`, whose first axis is the batch.
+
+    In a data-parallel loss every process draws for the global batch and keeps its rows, so that processes whose
+    generators agree see together what one process would see alone. Raises ValueError there if `x` is not such rows.
+    """
+    return _like(torch.randn, x, generator)
+
+
+def rand_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
+    """Uniform draws on [0, 1) like `x`; in a data-parallel loss drawn globally, as `randn_like` does."""
+    return _like(torch.rand, x, generator)
+
+
+def bernoulli(probs: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
+    """0/1 draws with the given probabilities of a one, in the dtype of `probs`; drawn globally as `randn_like`."""
+    return (rand_like(probs, generator=generator) < probs).to(probs.dtype)
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def need_tensor(name: str, x: Any, ndim: int | None = None, floating: bool = True) -> Tensor:
+    """Return `x` if it is a non-empty tensor of the wanted rank and kind; else say in one sentence what it is.
+
+    Raises: TypeError (not a tensor, or not floating), ValueError (rank, or no element).
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} is a {type(x).__name__}, expected a torch.Tensor")
+    if floating and not x.is_floating_point():
+        raise TypeError(f"{name} has dtype {x.dtype}, expected a floating dtype")
+    if ndim is not None and x.ndim != ndim:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {ndim} axes")
+    if x.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected at least one element")
+    return x
+
+
+def need_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return `x` if its shape is exactly `shape`. Raises ValueError."""
+    if tuple(x.shape) != tuple(shape):
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {tuple(shape)}")
+    return x
+
+
+def need_finite(name: str, x: Tensor) -> Tensor:
+    """Return `x` if no element is NaN or infinite. Raises ValueError. Reads the values: use where data enter."""
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ValueError(f"{name} has {bad} NaN or infinite values among {x.numel()}, expected finite ones")
+    return x
+
+
+def need_between(name: str, value: float, low: float, high: float, *, open_ends: bool = False) -> float:
+    """Return `value` if it lies in [low, high], or in (low, high) with `open_ends`. Raises ValueError."""
+    inside = low < value < high if open_ends else low <= value <= high
+    if not inside:
+        ends = "()" if open_ends else "[]"
+        raise ValueError(f"{name} is {value}, expected a number in {ends[0]}{low}, {high}{ends[1]}")
+    return value
+
+
+def need_count(name: str, value: Any, at_least: int = 1) -> int:
+    """Return `value` if it is an int of at least `at_least`. Raises TypeError, ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}, expected an int")
+    if value < at_least:
+        raise ValueError(f"{name} is {value}, expected at least {at_least}")
+    return value
+
+
+def need_option(name: str, value: Any, options: Collection[Any]) -> Any:
+    """Return `value` if it is one of `options`. Raises ValueError."""
+    if value not in options:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, options))}")
+    return value
+
+
+def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
+    """Return `p` if it is a probability vector along its last axis (non-negative, sums to one). Raises ValueError."""
+    need_finite(name, need_tensor(name, p, ndim))
+    if p.ndim == 0:
+        raise ValueError(f"{name} is a single number, expected probabilities along the last axis")
+    if (p < 0).any():
+        raise ValueError(f"{name} has a negative entry ({p.min():.3g}), expected probabilities")
+    excess = (p.sum(-1) - 1).abs().max().item()
+    if excess > 1e-5 + 4 * p.shape[-1] * torch.finfo(p.dtype).eps:
+        raise ValueError(f"{name} sums to one only within {excess:.3g}, expected probabilities along the last axis")
+    return p

@@ -1,0 +1,410 @@
+"""Data: four image sets, exact minibatches, dequantisation, and 2-D densities whose every number is known.
+
+Images are downloaded once, checked against a sha256, and kept in `$DGMLIB_DATA` (else the user's cache folder).
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgmlib.core import (
+    Density,
+    Transform,
+    need_between,
+    need_count,
+    need_finite,
+    need_option,
+    need_shape,
+    need_tensor,
+    rand_like,
+    share,
+)
+from dgmlib.worlds import GaussianMixture
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+FOLDERS = {"mnist": "mnist", "fashion": "fashion-mnist", "binarized_mnist": "binarized-mnist"}
+
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://raw.githubusercontent.com/fgnt/mnist/master/",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    ),
+    "binarized-mnist": ("http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",),
+}
+
+SHA256 = {
+    "mnist/train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "mnist/train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "mnist/t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "mnist/t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    "fashion-mnist/train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "fashion-mnist/train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "fashion-mnist/t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "fashion-mnist/t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    "binarized-mnist/binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
+    "binarized-mnist/binarized_mnist_valid.amat": "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
+    "binarized-mnist/binarized_mnist_test.amat": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+    "binarized-mnist/binarized_mnist_train.amat.gz": "3daacdec8912b91d242fc67e6a4905c8a5d111b6a355510b024e6fb628e8f43d",
+    "binarized-mnist/binarized_mnist_valid.amat.gz": "442e6edec307bcba59c5b46c055c9871e640fc43eeae0a8bf8f60d760e0d883a",
+    "binarized-mnist/binarized_mnist_test.amat.gz": "ca5952aa9aa5bdd98f53bdd270c026af273351bc255d1ea373668ea83a773ede",
+}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Images:
+    """One image set, whole in memory: grey values 0 to `levels` - 1, and class labels where the set has them."""
+
+    name: str
+    levels: int
+    train: UInt8[Tensor, "n_train 1 h w"]
+    valid: UInt8[Tensor, "n_valid 1 h w"]
+    test: UInt8[Tensor, "n_test 1 h w"]
+    train_labels: Int64[Tensor, " n_train"] | None = None
+    valid_labels: Int64[Tensor, " n_valid"] | None = None
+    test_labels: Int64[Tensor, " n_test"] | None = None
+
+    def to(self, device: torch.device | str) -> "Images":
+        """The same images on another device."""
+        return replace(self, **{key: x.to(device) for key, x in vars(self).items() if isinstance(x, Tensor)})
+
+    def __repr__(self) -> str:
+        h, w = self.train.shape[-2:]
+        sizes = "/".join(str(len(x)) for x in (self.train, self.valid, self.test))
+        return f"Images({self.name}: {sizes} train/valid/test, {h}×{w}, {self.levels} levels, {self.train.device})"
+
+
+def load(name: str, device: torch.device | str = "cpu") -> Images:
+    """An image set, split once and for all into train, valid and test.
+
+    - `"digits"`: scikit-learn's 8×8 digits (17 levels), 1297/250/250 by a fixed permutation; ships with the install.
+    - `"mnist"`, `"fashion"`: 28×28, 256 levels. The published 60,000 training images are split into the first 50,000
+      (train) and the last 10,000 (valid), as likelihood tables do; the published 10,000 test images are the test set.
+    - `"binarized_mnist"`: Larochelle's fixed 0/1 images, 50,000/10,000/10,000, without labels. Its test images are
+      sorted by digit, zeros first: judge on all of them or on a `subset`.
+
+    Raises: ValueError (unknown name), OSError (a file missing or corrupt, and no mirror could mend that). A corrupt
+    file that was downloaded afresh is reported as a warning.
+
+    Larochelle & Murray (2011), "The neural autoregressive distribution estimator"; LeCun et al. (1998); Xiao, Rasul &
+    Vollgraf (2017).
+    """
+    if need_option("name", name, ("digits", *FOLDERS)) == "digits":
+        images = _digits()
+    elif name == "binarized_mnist":
+        images = Images(name, 2, *(_amat(f"binarized_mnist_{split}.amat") for split in ("train", "valid", "test")))
+    else:
+        images = _idx(name)
+    return images.to(device)
+
+
+def subset(x: Tensor, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """`n` rows of `x` drawn without replacement. The first `n` of a published set need not be a fair sample of it.
+
+    Raises: ValueError (more rows asked for than there are).
+    """
+    need_between("n", need_count("n", n), 1, len(x))
+    device = "cpu" if generator is None else generator.device
+    return x[torch.randperm(len(x), generator=generator, device=device)[:n].to(x.device)]
+
+
+def cached(name: str) -> bool:
+    """Whether every file of an image set lies in the cache folder, so that `load` asks no mirror for a missing one."""
+    if need_option("name", name, ("digits", *FOLDERS)) == "digits":
+        return True
+    stems = {key.removesuffix(".gz") for key in SHA256 if key.startswith(f"{FOLDERS[name]}/")}
+    return all(any((_cache() / form).is_file() for form in (stem, f"{stem}.gz")) for stem in stems)
+
+
+def _digits() -> Images:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(pixels))
+    x = torch.from_numpy(pixels[order].astype(np.uint8)).view(-1, 1, 8, 8).split([1297, 250, 250])
+    y = torch.from_numpy(labels[order].astype(np.int64)).split([1297, 250, 250])
+    return Images("digits", 17, *x, *y)
+
+
+def _idx(name: str) -> Images:
+    def values(stem: str, header: int) -> UInt8[Tensor, " n"]:
+        return torch.frombuffer(_read(FOLDERS[name], stem), dtype=torch.uint8, offset=header)
+
+    def images(stem: str) -> UInt8[Tensor, "n 1 28 28"]:
+        return values(f"{stem}-images-idx3-ubyte", 16).view(-1, 1, 28, 28)  # after magic number, count, height, width
+
+    def labels(stem: str) -> Int64[Tensor, " n"]:
+        return values(f"{stem}-labels-idx1-ubyte", 8).long()  # after magic number, count
+
+    x, y = images("train"), labels("train")
+    return Images(name, 256, x[:50_000], x[50_000:], images("t10k"), y[:50_000], y[50_000:], labels("t10k"))
+
+
+def _amat(stem: str) -> Tensor:
+    text = torch.frombuffer(_read("binarized-mnist", stem), dtype=torch.uint8)
+    return (text.view(-1, 784, 2)[..., 0] - ord("0")).view(-1, 1, 28, 28)  # every digit is followed by a separator
+
+
+def _cache() -> Path:
+    import pooch  # here and below: not everyone who imports this module downloads
+
+    return Path(os.environ.get("DGMLIB_DATA") or pooch.os_cache("dgmlib"))
+
+
+def _read(folder: str, stem: str) -> bytearray:
+    """The unpacked content of a data file: the cached one if it is sound, else the first mirror's that is."""
+    cache = _cache() / folder
+    names = [name for name in (stem, f"{stem}.gz") if f"{folder}/{name}" in SHA256]
+    problem = f"{cache / names[0]} is missing"
+    for path in (cache / name for name in names):
+        if path.is_file():
+            content = path.read_bytes()
+            found, expected = hashlib.sha256(content).hexdigest(), SHA256[f"{folder}/{path.name}"]
+            if found == expected:
+                return _unpacked(path, content)
+            problem = f"{path} is corrupt (sha256 {found}, expected {expected})"
+    path = _download(folder, names[0], cache, problem)
+    return _unpacked(path, path.read_bytes())
+
+
+def _unpacked(path: Path, content: bytes) -> bytearray:
+    return bytearray(gzip.decompress(content) if path.suffix == ".gz" else content)
+
+
+def _download(folder: str, name: str, cache: Path, problem: str) -> Path:
+    """Fetch one file beside its final place, check it, then rename: a bad file never stands under the final name."""
+    import pooch
+    from requests import RequestException
+
+    expected, tried = SHA256[f"{folder}/{name}"], []
+    for url in (mirror + name for mirror in MIRRORS[folder]):
+        try:
+            pooch.retrieve(url, f"sha256:{expected}", name, cache, downloader=pooch.HTTPDownloader(timeout=30))
+        except (RequestException, ValueError) as error:  # ValueError: another checksum
+            tried.append(f"{url} ({'wrong checksum' if isinstance(error, ValueError) else type(error).__name__})")
+        except OSError as error:
+            raise OSError(f"{problem}, and {url} cannot be saved in {cache}: {error.strerror or error}") from error
+        else:
+            if "corrupt" in problem:
+                warnings.warn(f"{problem}, so it was downloaded again from {url}", stacklevel=2)
+            return cache / name
+    raise OSError(
+        f"{problem}; put a file with sha256 {expected} in its place, since no mirror gave it: {', '.join(tried)}"
+    )
+
+
+# --- minibatches ----------------------------------------------------------------------------------------------------
+
+
+class Batches(Iterator[tuple[Tensor, ...]]):
+    """Endless shuffled minibatches of tensors that share their first axis, selected on the device they live on.
+
+    The stream is one fresh permutation of the rows after another, cut into pieces of `batch_size`: each epoch holds
+    every row exactly once, and every batch is full (one that straddles two epochs may hold a row twice). The order is
+    a function of one number, drawn from `generator` at the start: it owes nothing to noise drawn later, it is the same
+    wherever the tensors live, and `state_dict` is that number and the count of batches. In data-parallel training
+    `batch_size` is the global one: processes whose generators have the same seed draw the same batch, and each yields
+    its share.
+
+    Raises: TypeError (no tensor), ValueError (lengths or devices differ, or a batch larger than the set).
+    """
+
+    def __init__(self, *tensors: Tensor, batch_size: int, generator: torch.Generator | None = None):
+        if not tensors:
+            raise TypeError("tensors is empty, expected at least one tensor to draw rows from")
+        for x in tensors:
+            if need_tensor("tensors", x, floating=False).ndim == 0:
+                raise ValueError("tensors holds a single number, expected tensors of rows")
+        if len({(len(x), x.device) for x in tensors}) > 1:
+            came = ", ".join(f"{len(x)} on {x.device}" for x in tensors)
+            raise ValueError(f"tensors have rows {came}, expected the same number on the same device")
+        self.tensors = tensors
+        self.batch_size = int(need_between("batch_size", need_count("batch_size", batch_size), 1, len(tensors[0])))
+        device = "cpu" if generator is None else generator.device
+        self.seed = int(torch.randint(2**31, (), generator=generator, device=device))
+        self.drawn = 0
+        self._order: tuple[int, Tensor] | None = None
+
+    def __next__(self) -> tuple[Tensor, ...]:
+        epoch, first = divmod(self.drawn * self.batch_size, len(self.tensors[0]))
+        rows = self._permutation(epoch)[first : first + self.batch_size]
+        if len(rows) < self.batch_size:
+            rows = torch.cat([rows, self._permutation(epoch + 1)[: self.batch_size - len(rows)]])
+        self.drawn += 1
+        rows = rows[share(self.batch_size)]
+        return tuple(x[rows] for x in self.tensors)
+
+    def _permutation(self, epoch: int) -> Int64[Tensor, " n"]:
+        if self._order is None or self._order[0] != epoch:
+            order = torch.randperm(len(self.tensors[0]), generator=torch.Generator().manual_seed(self.seed + epoch))
+            self._order = epoch, order.to(self.tensors[0].device)
+        return self._order[1]
+
+    def state_dict(self) -> dict[str, int]:
+        """All that the next batch depends on besides the tensors."""
+        return {"seed": self.seed, "drawn": self.drawn, "rows": len(self.tensors[0]), "batch_size": self.batch_size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue exactly where `state` was taken. Raises ValueError if it was taken from other sizes."""
+        for key, ours in (("rows", len(self.tensors[0])), ("batch_size", self.batch_size)):
+            if state[key] != ours:
+                raise ValueError(f"state has {key} {state[key]}, expected {ours} as in these batches")
+        self.seed, self.drawn, self._order = state["seed"], state["drawn"], None
+
+
+# --- grey levels to real numbers ------------------------------------------------------------------------------------
+
+
+def dequantize(
+    x: UInt8[Tensor, "*shape"], levels: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "*shape"]:
+    """y = (x + u) / levels with u uniform on [0, 1): grey values spread over [0, 1), in the default dtype.
+
+    A density p of y then bounds the mass of x: E_u[log p(y)] - d log(levels) <= log P(x), d pixels an image. Always
+    y < 1, and `floor(levels * y)` gives x back exactly, also when the sum or the quotient was rounded.
+
+    Raises: TypeError (`x` not uint8), ValueError (a grey value not below `levels`).
+
+    Theis, van den Oord & Bethge (2016), "A note on the evaluation of generative models", section 3.1.
+    """
+    need_between("levels", need_count("levels", levels), 2, 256)
+    if need_tensor("x", x, floating=False).dtype != torch.uint8:
+        raise TypeError(f"x has dtype {x.dtype}, expected torch.uint8")
+    if int(x.max()) >= levels:
+        raise ValueError(f"x has the value {int(x.max())}, expected grey values below levels = {levels}")
+    u = rand_like(x.to(torch.get_default_dtype()), generator=generator)
+    eps = torch.finfo(u.dtype).eps  # two roundings away from either edge, so that no third one crosses it
+    return ((x + u) / levels).clamp(x / levels * (1 + 2 * eps), (x + 1.0) / levels * (1 - 2 * eps))
+
+
+class Logit(Transform):
+    """z = logit(alpha + (1 - 2 alpha) x), elementwise: [0, 1] onto an interval around 0 that grows as alpha shrinks.
+
+    `forward` refuses x outside [0, 1]; `inverse` takes any z, and gives x outside [0, 1], by at most
+    alpha / (1 - 2 alpha), where z lies beyond the image of [0, 1].
+
+    Dinh, Sohl-Dickstein & Bengio (2017), "Density estimation using Real NVP", section 4.1.
+    """
+
+    def __init__(self, alpha: float):
+        self.alpha = need_between("alpha", alpha, 0, 0.5, open_ends=True)
+
+    def forward(
+        self, x: Float[Tensor, "batch *event"]
+    ) -> tuple[Float[Tensor, "batch *event"], Float[Tensor, " batch"]]:
+        """z and log|det dz/dx| = sum log(1 - 2 alpha) - log s - log(1 - s), s = alpha + (1 - 2 alpha) x."""
+        need_tensor("x", x)
+        if not ((x >= 0) & (x <= 1)).all():
+            raise ValueError(f"x has values from {x.min():.3g} to {x.max():.3g}, expected all in [0, 1]")
+        log_s = (self.alpha + (1 - 2 * self.alpha) * x).log()
+        log_not_s = (self.alpha + (1 - 2 * self.alpha) * (1 - x)).log()  # not log(1 - s): keeps its digits near x = 1
+        return log_s - log_not_s, (math.log(1 - 2 * self.alpha) - log_s - log_not_s).reshape(len(x), -1).sum(1)
+
+    def inverse(
+        self, z: Float[Tensor, "batch *event"]
+    ) -> tuple[Float[Tensor, "batch *event"], Float[Tensor, " batch"]]:
+        """x = (s - alpha) / (1 - 2 alpha), s = sigmoid(z), and log|det dx/dz|, minus that of `forward`."""
+        x = (need_tensor("z", z).sigmoid() - self.alpha) / (1 - 2 * self.alpha)
+        return x, (F.logsigmoid(z) + F.logsigmoid(-z) - math.log(1 - 2 * self.alpha)).reshape(len(x), -1).sum(1)
+
+
+# --- densities in the plane -----------------------------------------------------------------------------------------
+# All exact and in float64: `log_prob`, `score` and `sample` have no approximation in them.
+
+
+def _round_bumps(means: Float[Tensor, "k 2"], std: float, device: torch.device | str) -> GaussianMixture:
+    """Equal round Gaussians at the given points."""
+    k, std = len(means), need_between("std", std, 0, math.inf, open_ends=True)
+    weights = torch.full((k,), 1 / k, dtype=torch.float64)
+    covs = std**2 * torch.eye(2, dtype=torch.float64).expand(k, 2, 2)
+    return GaussianMixture(weights.to(device), means.to(device), covs.to(device))
+
+
+def ring(k: int = 8, radius: float = 3.0, std: float = 0.25, device: torch.device | str = "cpu") -> GaussianMixture:
+    """`k` equal Gaussians of standard deviation `std` on a circle."""
+    angle = torch.arange(need_count("k", k), dtype=torch.float64) * (2 * math.pi / k)
+    return _round_bumps(radius * torch.stack([angle.cos(), angle.sin()], 1), std, device)
+
+
+def grid(k: int = 5, spacing: float = 1.5, std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
+    """`k` × `k` equal Gaussians on a square grid centred at the origin."""
+    axis = (torch.arange(need_count("k", k), dtype=torch.float64) - (k - 1) / 2) * spacing
+    return _round_bumps(torch.cartesian_prod(axis, axis), std, device)
+
+
+def moons(std: float = 0.2, device: torch.device | str = "cpu") -> GaussianMixture:
+    """Two interleaved half circles, each a string of 24 equal round Gaussians close enough to look like one ridge."""
+    angle = torch.linspace(0, math.pi, 24, dtype=torch.float64)
+    upper = 2 * torch.stack([angle.cos(), angle.sin()], 1) - torch.tensor([1.0, 0.5])
+    return _round_bumps(torch.cat([upper, -upper]), std, device)
+
+
+def spirals(std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
+    """Two interleaved spiral arms of one and a half turns, each a string of 80 equal round Gaussians."""
+    s = torch.linspace(0.02, 1, 80, dtype=torch.float64).sqrt()  # near-equal steps along the arm
+    arm = 3.5 * s[:, None] * torch.stack([(3 * math.pi * s).cos(), (3 * math.pi * s).sin()], 1)
+    return _round_bumps(torch.cat([arm, -arm]), std, device)
+
+
+def target(device: torch.device | str = "cpu") -> GaussianMixture:
+    """The course's question mark: a curved ridge of falling weight and, across a gap, a small dot of weight 0.06.
+
+    Eight Gaussians inside [-4, 4]². Six lie along an arc and one along the stem, stretched along the curve (standard
+    deviation 0.42 along, 0.2 across); the dot at (0, -2.8) is round (0.25).
+    """
+    numbers = partial(torch.tensor, dtype=torch.float64)
+    angle = torch.deg2rad(numbers([165, 118, 71, 24, -23, -70]))
+    arc = 1.35 * torch.stack([angle.cos(), angle.sin()], 1) + numbers([0.0, 1.6])
+    means = torch.cat([arc, numbers([[0.0, -0.55], [0.0, -2.8]])])
+    along = torch.cat([torch.stack([-angle.sin(), angle.cos()], 1), numbers([[0.0, 1.0], [0.0, 1.0]])])[:, :, None]
+    stretch = numbers([0.42**2 - 0.2**2] * 7 + [0.0])[:, None, None]
+    across = numbers([0.2**2] * 7 + [0.25**2])[:, None, None]
+    covs = stretch * along * along.mT + across * torch.eye(2, dtype=torch.float64)
+    weights = numbers([0.19, 0.18, 0.16, 0.13, 0.11, 0.09, 0.08, 0.06])
+    return GaussianMixture(weights.to(device), means.to(device), covs.to(device))
+
+
+class Checkerboard(Density):
+    """Uniform on the eight dark squares, of side 2, of a 4 × 4 board on [-4, 4]²."""
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        i = torch.arange(8, device=device)
+        self.corners = torch.stack([i % 4, 2 * (i // 4) + i % 2], 1) * 2.0 - 4.0  # lower left, one a row
+
+    def log_prob(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
+        """-log 32 on the dark squares, minus infinity elsewhere."""
+        x = need_shape("x", need_finite("x", need_tensor("x", x, 2)), (len(x), 2)).to(torch.float64)
+        column, row = ((x + 4) / 2).floor().unbind(1)
+        dark = (x >= -4).all(1) & (x < 4).all(1) & ((column + row) % 2 == 0)
+        return x.new_full((len(x),), -math.log(32)).masked_fill(~dark, -math.inf)
+
+    def score(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch 2"]:
+        """Zero: the density is flat wherever its gradient exists. All of its shape is in the edges a score misses."""
+        return torch.zeros_like(need_shape("x", need_tensor("x", x, 2), (len(x), 2)), dtype=torch.float64)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
+        """`n` draws: a square, then a point in it."""
+        device = self.corners.device
+        square = torch.randint(8, (need_count("n", n),), generator=generator, device=device)
+        return self.corners[square] + 2 * torch.rand(n, 2, generator=generator, dtype=torch.float64, device=device)
+
+
+def checkerboard(device: torch.device | str = "cpu") -> Checkerboard:
+    """The checkerboard density."""
+    return Checkerboard(device)

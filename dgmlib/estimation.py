@@ -1,0 +1,388 @@
+"""From data to parameters, and from samples to averages (chapter 03).
+
+Maximum likelihood in closed form, by gradient and by Newton; posteriors and their modes; what the curvature of a
+log-likelihood says about the error; likelihoods as code lengths; which zeros a maximum-likelihood model will regret.
+Arguments called `x` are data, one example a row. Everything is in nats unless its name says bits.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dgmlib.core import need_between, need_count, need_finite, need_probabilities, need_shape, need_tensor
+
+LogDensity = Callable[[Tensor, Tensor], Tensor]  # (theta, one example) -> scalar log p(x; theta)
+
+
+def _data(name: str, x: Tensor, ndim: int | None = None) -> Tensor:
+    return need_finite(name, need_tensor(name, x, ndim))
+
+
+def _grey(name: str, x: Tensor, levels: int) -> Tensor:
+    need_count("levels", levels, 2)
+    need_tensor(name, x, 2, floating=False)
+    if x.is_floating_point():
+        raise TypeError(f"{name} has dtype {x.dtype}, expected an integer dtype (grey levels)")
+    low, high = int(x.min()), int(x.max())
+    if low < 0 or high >= levels:
+        raise ValueError(f"{name} has values from {low} to {high}, expected 0 to {levels - 1}")
+    return x
+
+
+def _counts(name: str, x: Tensor, levels: int) -> Tensor:
+    _grey(name, x, levels)
+    return torch.stack([(x == level).sum(0) for level in range(levels)], -1)
+
+
+# --- maximum likelihood in closed form ------------------------------------------------------------------------------
+
+
+def bernoulli_mle(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """The share of ones in each column of 0/1 data: the maximum of the Bernoulli likelihood.
+
+    Implements :eq:`eq-mle-bernoulli`.
+    """
+    if not ((_data("x", x, 2) == 0) | (x == 1)).all():
+        raise ValueError(f"x has values from {x.min():.3g} to {x.max():.3g}, expected only zeros and ones")
+    return x.mean(0)
+
+
+def categorical_mle(x: Tensor, levels: int) -> Float[Tensor, "d levels"]:
+    """The share of each grey level in each column of integer data `(n, d)`, in float64.
+
+    Implements :eq:`eq-mle-categorical`.
+    """
+    return _counts("x", x, levels).double() / x.shape[0]
+
+
+def gaussian_mle(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """Mean and covariance of the data, the latter divided by n: biased by the factor (n - 1)/n.
+
+    Implements :eq:`eq-mle-gaussian`. The covariance is singular when n <= d.
+    """
+    mean = _data("x", x, 2).mean(0)
+    centred = x - mean
+    return mean, centred.T @ centred / x.shape[0]
+
+
+def least_squares(features: Float[Tensor, "n d"], y: Float[Tensor, " n"]) -> Float[Tensor, " d"]:
+    """Weights w that maximise the likelihood of y = features w + Gaussian noise; the shortest such w if several do.
+
+    Implements :eq:`eq-least-squares`.
+    """
+    need_shape("y", _data("y", y, 1), _data("features", features, 2).shape[:1])
+    return torch.linalg.pinv(features) @ y
+
+
+# --- maximum likelihood by iteration --------------------------------------------------------------------------------
+
+
+def gradient_descent(
+    loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], step_size: float, n_steps: int
+) -> Float[Tensor, "steps k"]:
+    """The path theta <- theta - step_size grad loss(theta), start included: `(n_steps + 1, k)`.
+
+    Implements :eq:`eq-gradient-descent`. `loss` maps `(k,)` to a scalar.
+    """
+    path = [_data("start", start, 1)]
+    for _ in range(need_count("n_steps", n_steps)):
+        path.append(path[-1] - step_size * torch.func.grad(loss)(path[-1]))
+    return torch.stack(path)
+
+
+def newton(loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], n_steps: int) -> Float[Tensor, "steps k"]:
+    """The path theta <- theta - H^-1 grad loss(theta), H the Hessian there, start included: `(n_steps + 1, k)`.
+
+    Implements :eq:`eq-newton`. Exact in one step on a quadratic; from afar it may climb or diverge.
+    """
+    path = [_data("start", start, 1)]
+    for _ in range(need_count("n_steps", n_steps)):
+        gradient, hessian = torch.func.grad(loss)(path[-1]), torch.func.hessian(loss)(path[-1])
+        path.append(path[-1] - torch.linalg.solve(hessian, gradient))
+    return torch.stack(path)
+
+
+# --- how good the estimate is ---------------------------------------------------------------------------------------
+
+
+def score_moments(
+    log_prob: LogDensity, theta: Float[Tensor, " k"], x: Float[Tensor, "n *event"], weights: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "k k"], Float[Tensor, "k k"]]:
+    """Mean score, second moment of the score, and mean curvature at `theta`, averaged over a law of x.
+
+    Implements :eq:`eq-fisher-information`: E[s], E[s s^T] and -E[Hessian of log p], with s the gradient in theta of
+    log p(x; theta). `x` and `weights` are the points of the law that x follows and their probabilities. The two
+    matrices are both the Fisher information when that law is p(x; theta) itself, and differ otherwise.
+    """
+    need_shape("weights", need_probabilities("weights", weights, 1), need_tensor("x", x).shape[:1])
+    _data("theta", theta, 1)
+    scores = torch.func.vmap(torch.func.grad(log_prob), (None, 0))(theta, x)
+    hessians = torch.func.vmap(torch.func.hessian(log_prob), (None, 0))(theta, x)
+    return (
+        weights @ scores,
+        torch.einsum("n,ni,nj->ij", weights, scores, scores),
+        -torch.einsum("n,nij->ij", weights, hessians),
+    )
+
+
+def sandwich(score_second_moment: Float[Tensor, "k k"], curvature: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+    """A^-1 B A^-1: the covariance of sqrt(n) (theta_hat - theta) for large n, whether or not the model is right.
+
+    Implements :eq:`eq-sandwich`, B = E[s s^T], A = -E[Hessian]. Huber, 1967. Equal to A^-1 in a well-specified model.
+    """
+    k = need_tensor("curvature", curvature, 2).shape[0]
+    need_shape("curvature", curvature, (k, k))
+    need_shape("score_second_moment", need_tensor("score_second_moment", score_second_moment), (k, k))
+    bread = torch.linalg.inv(curvature)
+    return bread @ score_second_moment @ bread
+
+
+def monte_carlo(values: Float[Tensor, " n"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The mean of independent values, and its standard error s/sqrt(n).
+
+    Implements :eq:`eq-monte-carlo`. s^2 is the unbiased sample variance; needs n >= 2.
+    """
+    if _data("values", values, 1).shape[0] < 2:
+        raise ValueError("values has one element, expected at least two to estimate a standard error")
+    return values.mean(), values.std() / math.sqrt(values.shape[0])
+
+
+# --- priors and posteriors ------------------------------------------------------------------------------------------
+
+
+def beta_posterior(x: Float[Tensor, "n d"], a: float, b: float) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """Parameters (a + ones, b + zeros) of the Beta posterior of each column's probability of a one.
+
+    Implements :eq:`eq-beta-posterior`. The prior is Beta(a, b); its mean (a + ones)/(a + b + n) is the posterior
+    predictive probability of a one.
+    """
+    need_between("a", a, 0, math.inf, open_ends=True)
+    need_between("b", b, 0, math.inf, open_ends=True)
+    ones = (bernoulli_mle(x) * x.shape[0]).round()
+    return a + ones, b + x.shape[0] - ones
+
+
+def beta_mode(a: Tensor | float, b: Tensor | float, jacobian_power: float = 0.0) -> Tensor | float:
+    """The probability at which a Beta(a, b) density peaks when drawn over the coordinate phi with dp/dphi = (p(1-p))^r.
+
+    Implements :eq:`eq-map-coordinates`: (a - 1 + r)/(a + b - 2 + 2r), r = `jacobian_power`: 0 for p itself, 1/2 for
+    arcsin sqrt p, 1 for logit p. Raises ValueError where there is no interior peak.
+    """
+    inner_a, inner_b = a - 1 + jacobian_power, b - 1 + jacobian_power
+    if not bool(torch.as_tensor((torch.as_tensor(inner_a) > 0) & (torch.as_tensor(inner_b) > 0)).all()):
+        raise ValueError(
+            f"Beta({a}, {b}) has no interior peak in this coordinate, expected a and b above {1 - jacobian_power}"
+        )
+    return inner_a / (inner_a + inner_b)
+
+
+def categorical_predictive(x: Tensor, levels: int, concentration: float) -> Float[Tensor, "d levels"]:
+    """Posterior predictive of each column's grey level under a symmetric Dirichlet prior, in float64.
+
+    Implements :eq:`eq-dirichlet-predictive`: (count + concentration)/(n + levels * concentration); no zeros.
+    """
+    need_between("concentration", concentration, 0, math.inf, open_ends=True)
+    return (_counts("x", x, levels).double() + concentration) / (x.shape[0] + levels * concentration)
+
+
+def normal_posterior(
+    x: Float[Tensor, " n"], variance: float, prior_mean: float, prior_variance: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Mean and variance of the Gaussian posterior of the mean of N(mean, variance), `variance` known.
+
+    Implements :eq:`eq-normal-posterior`. Precisions add: 1/prior_variance + n/variance. The next datum is predicted
+    with the posterior variance plus `variance`.
+    """
+    need_between("variance", variance, 0, math.inf, open_ends=True)
+    need_between("prior_variance", prior_variance, 0, math.inf, open_ends=True)
+    posterior_variance = 1 / (1 / prior_variance + _data("x", x, 1).shape[0] / x.new_tensor(variance))
+    return posterior_variance * (prior_mean / prior_variance + x.sum() / variance), posterior_variance
+
+
+def gaussian_map(
+    x: Float[Tensor, "n d"], scale: float, degrees: float
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """Mean and covariance at the posterior mode: flat prior on the mean, inverse-Wishart on the covariance.
+
+    Implements :eq:`eq-map-gaussian`: (n S + scale I)/(n + degrees + d + 1) with S the maximum-likelihood covariance.
+    Positive definite for every n. Raises ValueError unless scale > 0 and degrees > d - 1.
+    """
+    mean, cov = gaussian_mle(x)
+    n, d = x.shape
+    need_between("scale", scale, 0, math.inf, open_ends=True)
+    need_between("degrees", degrees, d - 1, math.inf, open_ends=True)
+    return mean, (n * cov + scale * torch.eye(d, dtype=x.dtype, device=x.device)) / (n + degrees + d + 1)
+
+
+def ridge(features: Float[Tensor, "n d"], y: Float[Tensor, " n"], penalty: float) -> Float[Tensor, " d"]:
+    """argmin |y - features w|^2 + penalty |w|^2: the posterior mode under the prior w ~ N(0, noise/penalty I).
+
+    Implements :eq:`eq-ridge`; `penalty` > 0 is the ratio of noise variance to prior variance.
+    """
+    need_between("penalty", penalty, 0, math.inf, open_ends=True)
+    need_shape("y", _data("y", y, 1), _data("features", features, 2).shape[:1])
+    identity = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
+    return torch.linalg.solve(features.T @ features + penalty * identity, features.T @ y)
+
+
+def soft_threshold(u: Tensor, threshold: Tensor | float) -> Tensor:
+    """argmin_w (u - w)^2/2 + threshold |w|: moves u towards zero by `threshold`, and to zero if it is nearer.
+
+    Implements :eq:`eq-soft-threshold`; `threshold` >= 0.
+    """
+    if not (torch.as_tensor(threshold) >= 0).all():
+        raise ValueError(f"threshold is {threshold}, expected no negative number")
+    return need_tensor("u", u).sign() * (u.abs() - threshold).clamp(min=0)
+
+
+def lasso(
+    features: Float[Tensor, "n d"], y: Float[Tensor, " n"], penalty: float, n_sweeps: int = 200
+) -> Float[Tensor, " d"]:
+    """argmin |y - features w|^2/2 + penalty |w|_1: the posterior mode under a Laplace prior, by coordinate descent.
+
+    Implements :eq:`eq-lasso`; `penalty` > 0 is the noise variance over the prior's scale. Each coordinate's exact
+    minimiser given the others is a soft threshold; `n_sweeps` passes over all coordinates.
+    """
+    need_between("penalty", penalty, 0, math.inf, open_ends=True)
+    need_shape("y", _data("y", y, 1), _data("features", features, 2).shape[:1])
+    squares = features.square().sum(0)
+    if not (squares > 0).all():
+        raise ValueError("features has a column of zeros, expected every feature to vary")
+    w, residual = torch.zeros_like(squares), y.clone()
+    for _ in range(need_count("n_sweeps", n_sweeps)):
+        for j in range(w.shape[0]):
+            column = features[:, j]
+            new = soft_threshold(w[j] + column @ residual / squares[j], penalty / squares[j])
+            residual += column * (w[j] - new)
+            w[j] = new
+    return w
+
+
+# --- likelihoods of images, and their price in bits -----------------------------------------------------------------
+
+
+def bernoulli_log_prob(x: Float[Tensor, "n d"], probs: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
+    """log p(x) of 0/1 rows under independent pixels, `probs` of a one; -inf where a pixel was declared impossible.
+
+    Implements :eq:`eq-bernoulli`. In nats per image; grey values between 0 and 1 are refused (see chapter 09).
+    """
+    need_shape("probs", need_tensor("probs", probs, 1), need_tensor("x", x, 2).shape[1:])
+    if not ((x == 0) | (x == 1)).all():
+        raise ValueError("x has values other than 0 and 1, expected binary images")
+    if not ((probs >= 0) & (probs <= 1)).all():
+        raise ValueError(f"probs has values from {probs.min():.3g} to {probs.max():.3g}, expected probabilities")
+    return torch.where(x == 1, probs, 1 - probs).log().sum(-1)
+
+
+def categorical_log_prob(x: Tensor, probs: Float[Tensor, "d levels"]) -> Float[Tensor, " n"]:
+    """log p(x) of integer rows `(n, d)` under independent pixels with their own table of level probabilities, in nats.
+
+    Implements :eq:`eq-categorical`.
+    """
+    d, levels = need_probabilities("probs", probs, 2).shape
+    need_shape("x", _grey("x", x, levels), (x.shape[0], d))
+    return probs.log()[torch.arange(d, device=x.device), x.long()].sum(-1)
+
+
+def bits_per_dim(log_prob: Float[Tensor, " n"], d: int, levels: int = 1) -> Float[Tensor, " n"]:
+    """-log2 p per coordinate, of data counted in grey levels: what a code for the integers would pay.
+
+    Implements :eq:`eq-bits-per-dim`: -log_prob/(d log 2) + log2(levels). `levels` is how many grey levels one unit of
+    the density's own scale holds: 1 for a mass function or a density of x + u, 256 for a density of (x + u)/256.
+    """
+    need_count("d", d)
+    need_count("levels", levels)
+    return -need_tensor("log_prob", log_prob) / (d * math.log(2)) + math.log2(levels)
+
+
+def code_lengths(p: Float[Tensor, " states"]) -> Float[Tensor, " states"]:
+    """Shannon's code lengths, ceil(-log2 p), in whole bits: a prefix code with these lengths exists (Kraft).
+
+    Implements :eq:`eq-code-length`. Its mean is below the entropy in bits plus one.
+    """
+    return (-need_probabilities("p", p, 1).log2()).ceil()
+
+
+def predicted_zero_share(x: Float[Tensor, "n d"]) -> float:
+    """The share of unseen 0/1 images to which `bernoulli_mle(x)` will give probability zero, from `x` alone.
+
+    Implements :eq:`eq-good-turing`: the share of training images that are the only owner of some pixel's value, which
+    is what leaving each out in turn would call impossible. Good, 1953 (with Turing).
+    """
+    ones = bernoulli_mle(x).mul(x.shape[0]).round()
+    sole_one, sole_zero = ones == 1, ones == x.shape[0] - 1
+    owner = ((x == 1) & sole_one) | ((x == 0) & sole_zero)
+    return owner.any(-1).double().mean().item()
+
+
+# --- python -m dgmlib.estimation: the measured run of chapter 03 ----------------------------------------------------
+
+
+def main() -> None:
+    """Zeros of the maximum-likelihood Bernoulli model on a binary image set, predicted and counted."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", default="binarized_mnist", choices=["binarized_mnist"])
+    parser.add_argument("--out", type=Path, default=Path("book/results"), help="folder for the .json and the .png")
+    arguments = parser.parse_args()
+
+    import matplotlib.pyplot as plt
+
+    from dgmlib import data, plots
+    from dgmlib.train import save_result
+
+    began = time.perf_counter()
+    images = data.load(arguments.data)
+    train, test = images.train.flatten(1).double(), images.test.flatten(1).double()
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    sizes, rows = [100, 1000, 10_000, len(train)], []
+    for n in sizes:
+        subset = train[order[:n]]
+        impossible = (bernoulli_log_prob(test, bernoulli_mle(subset)) == -math.inf).double().mean().item()
+        a, b = beta_posterior(subset, 0.1, 0.1)
+        smoothed = -bernoulli_log_prob(test, a / (a + b))
+        rows.append((predicted_zero_share(subset), impossible, smoothed.mean().item()))
+        print(f"n = {n:6}: impossible {impossible:.3%}, predicted {rows[-1][0]:.3%}; smoothed {rows[-1][2]:.2f} nats")
+    print(f"the first 1,000 test images alone: {smoothed[:1000].mean():.2f} nats")
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    name = f"zeros_{arguments.data}"
+    save_result(
+        arguments.out / f"{name}.json",
+        title="Zeros of a maximum-likelihood model",
+        model="independent Bernoulli pixels, Beta(0.1, 0.1) prior, n = 50,000",
+        data="fixed binarised MNIST",
+        metric="test NLL in nats",
+        ours=[rows[-1][2]],
+        published=None,
+        command=f"python -m dgmlib.estimation --data {arguments.data}",
+        device="CPU, one thread",
+        seeds=[0],
+        minutes=(time.perf_counter() - began) / 60,
+    )
+    plots.style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    left.loglog(
+        sizes, [row[0] for row in rows], "o--", color=plots.COLORS["model"], label="predicted from the training set"
+    )
+    left.loglog(sizes, [row[1] for row in rows], "s-", color=plots.COLORS["data"], label="counted on the test set")
+    for n, row in zip(sizes, rows, strict=True):
+        left.annotate(f"{row[1]:.2%}", (n, row[1]), textcoords="offset points", xytext=(6, 6), fontsize=8)
+    left.set(xlabel="training images", ylabel="share with probability zero")
+    left.legend(fontsize=8)
+    right.semilogx(sizes, [row[2] for row in rows], "o-", color=plots.COLORS["model"], label="all 10,000")
+    right.axhline(
+        smoothed[:1000].mean().item(), color=plots.COLORS["wrong"], linestyle=":", label="first 1,000 only, n = 50,000"
+    )
+    right.set(xlabel="training images", ylabel="smoothed test NLL, nats")
+    right.legend(fontsize=8)
+    figure.savefig(arguments.out / f"{name}.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main()

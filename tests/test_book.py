@@ -1,0 +1,250 @@
+"""What every committed chapter must be, read from its file."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from address import first_cell, is_first_cell
+from course import Chapter, Course, read_chapter, source
+
+ROOT = Path(__file__).resolve().parents[1]
+COURSE = Course(ROOT)
+TAGS = {"nbval-ignore-output", "hide-input"}
+MEASURED = re.compile(r"\d\.\d{2,}|\de[-+]\d")
+RESULT = {
+    "title",
+    "model",
+    "data",
+    "metric",
+    "ours",
+    "published",
+    "command",
+    "device",
+    "seeds",
+    "minutes",
+    "commit",
+    "date",
+}
+
+
+def outputs(cell: dict) -> list[dict]:
+    return cell.get("outputs", [])
+
+
+def text(value: str | list[str]) -> str:
+    return "".join(value)
+
+
+def printed(cell: dict) -> str:
+    return "".join(text(output["text"]) for output in outputs(cell) if output["output_type"] == "stream")
+
+
+def cell_faults(number: int, cell: dict) -> list[str]:
+    """What is wrong with one cell."""
+    found = []
+    tags = set(cell["metadata"].get("tags", []))
+    if tags - TAGS:
+        found.append(f"cell {number}: tags {sorted(tags - TAGS)}")
+    if "NBVAL_" in source(cell):
+        found.append(f"cell {number}: an nbval comment; use a tag")
+    ids = [item for group in re.findall(r"<!--(.*?)-->", source(cell)) for item in re.findall(r"[NHE]\d-\d+", group)]
+    if cell["cell_type"] == "markdown" and len(ids) > 5:
+        found.append(f"cell {number}: {len(ids)} ids of the notes, at most 5")
+    for output in outputs(cell):
+        data = output.get("data", {})
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        if output["output_type"] == "error" or output.get("name") == "stderr":
+            found.append(f"cell {number}: an error or a warning among its outputs")
+        if "image/png" in data and not alt.strip():
+            found.append(f"cell {number}: a figure without mystnb.image.alt")
+        images = re.findall(r"<img\b[^>]*>", text(data.get("text/html", "")))
+        if any(not re.search(r'\balt="[^"]', image) for image in images):
+            found.append(f"cell {number}: an <img> without alt")
+        words = text(output.get("text", "")) + text(data.get("text/plain", ""))
+        if re.search(r"/(home|root|tmp|Users|usr)/\w", words):
+            found.append(f"cell {number}: a path of the machine it ran on")
+    return found
+
+
+def exercise_faults(chapter: Chapter) -> list[str]:
+    """Each exercise has a folded solution; a solution in code has starter code before it."""
+    found = []
+    named = {}
+    for name, _, body, cell in chapter.directives:
+        if name in ("exercise", "exercise-start"):
+            label = re.search(r"^:label:\s*(\S+)", body, re.M)
+            named[label[1] if label else f"unlabelled, cell {cell}"] = cell
+    solved = {
+        argument: (name, body, cell) for name, argument, body, cell in chapter.directives if name.startswith("solution")
+    }
+    for label, begins in named.items():
+        if label not in solved:
+            found.append(f"exercise {label}: no solution")
+            continue
+        name, body, cell = solved[label]
+        if "dropdown" not in body:
+            found.append(f"exercise {label}: its solution is not folded (:class: dropdown)")
+        if name == "solution-start" and not any(begins < i < cell for i, _ in chapter.code):
+            found.append(f"exercise {label}: no starter code before its solution")
+    if chapter.number.isdigit() and len(named) < 5:
+        found.append(f"{len(named)} exercises, at least 5")
+    return found
+
+
+def faults(chapter: Chapter, course: Course) -> list[str]:
+    """Everything that keeps a chapter from being published, one sentence each."""
+    found = [fault for number, cell in enumerate(chapter.cells) for fault in cell_faults(number, cell)]
+    code = [cell for cell in chapter.cells if cell["cell_type"] == "code" and source(cell).strip()]
+    if not code or not is_first_cell(source(code[0])):
+        found.append("its first code cell is not the one all chapters share")
+    if [cell["execution_count"] for cell in code] != list(range(1, len(code) + 1)):
+        found.append("not run from top to bottom in one go")
+    compared = [cell for cell in code if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
+    telling = sum(bool(MEASURED.search(printed(cell))) for cell in compared)
+    if telling < 8:
+        found.append(f"{telling} compared cells print measured digits, at least 8")
+    if (controls := sum(bool(check.wrong) for check in chapter.checks)) < 4:
+        found.append(f"{controls} checks reject a wrong form, at least 4")
+    if (size := chapter.path.stat().st_size) > 700_000:
+        found.append(f"{size // 1000} KB, at most 700")
+    planned = {row["number"]: row["slug"] for row in course.plan}
+    if chapter.number.isdigit() and chapter.slug != f"{chapter.number}_{planned.get(chapter.number)}":
+        found.append("its name is not the one in book/chapters.csv")
+    here = {item for item, places in course.treated.items() if any(p.chapter == chapter.slug for p in places)}
+    for item, row in course.notes.items():
+        if row["chapter"] != chapter.number:
+            continue
+        if item not in here:
+            found.append(f"{item} has its home here and stands nowhere")
+        decisive = row["severity"] in ("false", "misleading") or row["kind"] in ("equation", "derivation")
+        if decisive and not course.settled(item):
+            found.append(f"{item} is neither checked nor tested")
+    return found + exercise_faults(chapter)
+
+
+@pytest.mark.parametrize("chapter", COURSE.chapters.values(), ids=lambda chapter: chapter.slug)
+def test_chapter(chapter):
+    assert faults(chapter, COURSE) == []
+
+
+def test_indexes_have_no_gap():
+    assert COURSE.problems() == []
+
+
+def test_contents_list_every_chapter():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]
+    assert [file for file in files if file.startswith("chapters/")] == [
+        f"chapters/{chapter.slug}" for chapter in COURSE.chapters.values()
+    ]
+    pages = {path.stem for path in (ROOT / "book").glob("*.md")}
+    assert {Path(file).name for file in files if file.startswith("book/")} | {"index"} >= pages - {"README"}
+
+
+def test_plan_needs_only_earlier_chapters():
+    numbers = [row["number"] for row in COURSE.plan]
+    assert numbers == [f"{n:02}" for n in range(1, 31)]
+    for row in COURSE.plan:
+        assert all(need < row["number"] and need in numbers for need in row["needs"].split()), row
+
+
+def test_notes_are_listed_once_and_have_a_home():
+    with (ROOT / "book" / "notes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(COURSE.notes) == 1341
+    homes = {row["number"] for row in COURSE.plan}
+    assert all(row["chapter"] in homes and row["heading"] for row in rows)
+    assert all(bool(row["severity"]) == (row["kind"] == "erratum") for row in rows)
+
+
+def test_results_are_complete():
+    for path in (ROOT / "book" / "results").glob("*.json"):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        assert result.keys() >= RESULT, path
+        assert {"mean", "values"} <= result["ours"].keys(), path
+        assert len(result["ours"]["values"]) == len(result["seeds"]), path
+        assert result["published"] is None or {"value", "source"} <= result["published"].keys(), path
+
+
+def test_chapters_are_fresh():
+    command = [sys.executable, ROOT / "book" / "run.py", "--check"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_tracked_tree_is_light():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    size = sum((ROOT / name).stat().st_size for name in listed.split("\0") if name and (ROOT / name).exists())
+    assert size < 24e6
+
+
+# --- the inspector itself ---------------------------------------------------------------------------------------------
+
+
+def bad_chapter(path: Path) -> Chapter:
+    """A chapter with every fault there is."""
+    errata = ["E3-020", "N3-065", "N3-066", "N3-067", "N3-068", "N3-069"]
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": f"# Bad\n<!-- {' '.join(errata)} -->"},
+        {
+            "cell_type": "code",
+            "execution_count": 2,
+            "metadata": {"tags": ["raises-exception"]},
+            "source": "# NBVAL_SKIP\nprint('/usr/x')",
+            "outputs": [
+                {"output_type": "stream", "name": "stderr", "text": "/usr/x"},
+                {"output_type": "display_data", "data": {"image/png": "", "text/html": "<img src=x>"}},
+            ],
+        },
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-none\nProve it.\n:::"},
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-bad\nCode it.\n:::"},
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{solution-start} ex-bad\n:::"},
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {"padding": "x" * 700_000}}))
+    return read_chapter(path)
+
+
+def test_the_inspector_sees_every_fault(tmp_path):
+    course = Course(ROOT)
+    bad = bad_chapter(tmp_path / "03_bad.ipynb")
+    course.chapters, course.tests = {"03": bad}, []  # in the place of the real ones
+    found = "\n".join(faults(bad, course))
+    for complaint in [
+        "tags ['raises-exception']",
+        "an nbval comment",
+        "6 ids of the notes",
+        "an error or a warning",
+        "without mystnb.image.alt",
+        "an <img> without alt",
+        "a path of the machine",
+        "exercise ex-none: no solution",
+        "exercise ex-bad: its solution is not folded",
+        "exercise ex-bad: no starter code",
+        "2 exercises",
+        "not the one all chapters share",
+        "not run from top to bottom",
+        "0 compared cells",
+        "0 checks reject",
+        "KB, at most 700",
+        "not the one in book/chapters.csv",
+        "N0-020 has its home here and stands nowhere",
+        "E3-020 is neither checked nor tested",
+        "N3-069 is neither checked nor tested",
+    ]:
+        assert complaint in found, complaint
+    assert "N3-065 has its home here" not in found
+
+
+def test_the_inspector_passes_what_is_right():
+    cell = {
+        "cell_type": "code",
+        "metadata": {"tags": ["nbval-ignore-output"], "mystnb": {"image": {"alt": "Two bumps."}}},
+        "source": first_cell(),
+        "outputs": [{"output_type": "display_data", "data": {"image/png": "", "text/html": '<img alt="Two bumps.">'}}],
+    }
+    assert cell_faults(0, cell) == []

@@ -1,0 +1,174 @@
+"""The real book, built once and opened from its files in headless Chromium, with every request to elsewhere refused."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("site")
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", ROOT, "--path-output", output, "-W", "-n", "--keep-going"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return output / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        reason = f"no browser: none of {', '.join(BROWSERS)} is on the path"
+        if os.environ.get("CI") or os.environ.get("DGM_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page opened from its file, with what it asked for elsewhere and what it complained of."""
+
+    def __init__(self, browser, **context):
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.outside, self.complaints = [], []
+        self.page.route(lambda url: not url.startswith(("file:", "data:", "blob:")), self._refuse)
+        self.page.on(
+            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _refuse(self, route):
+        self.outside.append(route.request.url)
+        route.abort()
+
+    def open(self, path: Path, query: str = ""):
+        self.page.goto(path.as_uri() + query)
+        return self.page
+
+
+@pytest.fixture
+def visit(browser):
+    opened = []
+
+    def start(**context) -> Visit:
+        opened.append(Visit(browser, **context))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.context.close()
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted([*(site / "chapters").glob("*.html"), *(site / "book").glob("*.html")])
+
+
+def first_page_with(site: Path, mark: str) -> Path:
+    return next(page for page in pages(site) if mark in page.read_text(encoding="utf-8"))
+
+
+# Formulas left as text (an unbalanced brace), marked as errors, or holding a command MathJax does not know (in red).
+BAD_MATHS = """() => [
+  ...[...document.querySelectorAll(".math")].filter((node) => !node.querySelector("mjx-container")),
+  ...document.querySelectorAll("mjx-merror"),
+  ...[...document.querySelectorAll("mjx-mtext")].filter((node) => node.style.color === "red"),
+].map((node) => node.textContent || node.outerHTML)"""
+
+
+def wait_for_maths(page):
+    if page.locator(".math").count():
+        page.wait_for_function("window.MathJax?.startup?.promise")
+        page.evaluate("MathJax.startup.promise")
+
+
+def test_mathematics_is_rendered_everywhere_and_nothing_complains(site, visit):
+    seen = visit()
+    for path in pages(site):
+        page = seen.open(path)
+        wait_for_maths(page)
+        assert page.evaluate(BAD_MATHS) == [], path.name
+    assert seen.complaints == []
+    assert seen.outside == []
+
+
+@pytest.mark.parametrize("mistake", [r"\frac{1}{2", r"\nosuchcommand", r"\left( x", r"x^2^3"])
+def test_bad_mathematics_would_be_seen(site, visit, mistake):
+    path = first_page_with(site, '<div class="math')
+    text = path.read_text(encoding="utf-8")
+    end = text.index("\\]", text.index('<div class="math'))
+    broken = path.with_name("broken.html")
+    broken.write_text(text[:end] + mistake + text[end:], encoding="utf-8")
+    try:
+        page = visit().open(broken)
+        wait_for_maths(page)
+        assert len(page.evaluate(BAD_MATHS)) == 1
+    finally:
+        broken.unlink()
+
+
+def test_sliders_move_by_mouse_and_by_key(site, visit):
+    seen = visit()
+    page = seen.open(first_page_with(site, "data-explore="))
+    for number in range(page.locator("[data-explore]").count()):
+        figure = page.locator("[data-explore]").nth(number)
+        image, slider = figure.locator("img"), figure.locator("input[type=range]").first
+        state = lambda image=image, slider=slider: (  # noqa: E731
+            image.get_attribute("src"),
+            image.get_attribute("alt"),
+            slider.get_attribute("aria-valuetext"),
+        )
+        slider.scroll_into_view_if_needed()
+        begin = state()
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        keyed = state()
+        assert all(a != b for a, b in zip(begin, keyed, strict=True))
+        page.keyboard.press("Home")
+        assert state() == begin
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+        clicked = state()
+        assert all(a != b for a, b in zip(begin, clicked, strict=True))
+        assert image.evaluate("node => node.complete && node.naturalWidth > 0")
+    assert seen.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_phone(site, visit, scheme):
+    seen = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    wide = {}
+    for path in pages(site):
+        page = seen.open(path)
+        wait_for_maths(page)
+        if (width := page.evaluate("document.documentElement.scrollWidth")) > 390:
+            wide[path.name] = width
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert wide == {}
+
+
+def test_search_finds_a_chapter(site, visit):
+    page = visit().open(site / "search.html", "?q=entropy")
+    page.wait_for_selector("#search-results li a", timeout=20_000)
+    assert "chapters/" in "".join(page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)"))
+
+
+def test_the_front_door_leads_to_the_landing_page(site, visit):
+    page = visit().open(site / "index.html")
+    page.wait_for_url("**/book/index.html")
+    assert page.locator(".chapter-graph circle").count() == 30
+    page.locator(".chapter-graph a").first.click()
+    page.wait_for_url("**/chapters/*.html")

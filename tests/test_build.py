@@ -1,0 +1,306 @@
+"""The book's machinery on thirty stub chapters: everything resolves, every index is whole, a mistake stops it."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAN = list(csv.DictReader((ROOT / "book" / "chapters.csv").open(encoding="utf-8")))
+HOMES = {}
+for row in csv.DictReader((ROOT / "book" / "notes.csv").open(encoding="utf-8")):
+    HOMES.setdefault(row["chapter"], []).append(row)
+FIRST_CELL = "from dgmlib.notebook import check"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+RECORD = {
+    "budget": "cpu",
+    "device": "cpu",
+    "versions": {"python": "3.11.0", "torch": "2.6.0"},
+    "hash": "0123456789abcdef",
+    "seconds": 42,
+    "date": "2026-01-02",
+}
+
+
+def markdown(text: str) -> dict:
+    return {"cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def code(source: str, count: int, outputs: list[dict] | None = None, **metadata) -> dict:
+    outputs = outputs or []
+    return {"cell_type": "code", "execution_count": count, "metadata": metadata, "outputs": outputs, "source": source}
+
+
+def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
+    """A chapter with an equation for each habit of a real one: links, checks, corrections, a figure, an exercise."""
+    items = [row["id"] for row in HOMES.get(number, []) if row["id"][0] != "E"][:5]
+    errata = [row for row in HOMES.get(number, []) if row["severity"]]
+    label = f"eq-stub-{number}"
+    before = f"It continues {{eq}}`eq-stub-{after}` and the {{prf:ref}}`thm-{after}`." if after else "It begins."
+    figure = {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {"image/png": PIXEL, "text/plain": "<Figure size 1x1 with 1 Axes>"},
+    }
+    cells = [
+        markdown(f"# {title}?\n\n{before} See {{cite}}`cover2006elements` and {{chapter}}`01`."),
+        code(FIRST_CELL, 1),
+        markdown(
+            f"## The law of $p_{{{int(number)}}}(x\\mid z)$ | a *bar*\n\n<!-- {' '.join(items)} -->\n\nAs all know,"
+        ),
+        markdown(f"$$\n\\E[x] = {int(number)}\n$$ ({label})\n\n### Again\n\n$$ \\KL = 0 $$ ({label}-b)\n\nand so on."),
+        code(f'check.equal("{label}", 1, 1, wrong={{"kl-reversed": 2}})\ncheck.chain(f"{label}-b by {{1}}", [1])', 2),
+        code("plot()", 3, [figure], mystnb={"image": {"alt": "A stub's figure"}}),
+        markdown(f":::{{prf:theorem}}\n:label: thm-{number}\nTrue by {{eq}}`{label}`.\n:::"),
+        markdown(f":::{{exercise}}\n:label: ex-{number}\nProve {{eq}}`{label}`.\n:::"),
+        markdown(f":::{{solution}} ex-{number}\n:class: dropdown\nEasy.\n:::"),
+    ]
+    for row in errata[:1] + [row for row in errata if row["severity"] == "typo"][:1]:
+        body = f"“stub {number}”\n\nNot so: $x_{{{int(number)}}}$ | holds.\n\nCheck: {label}"
+        cells.append(markdown(f":::{{correction}} {row['id']}\n{body}\n:::"))
+    return cells
+
+
+def write_chapter(root: Path, slug: str, cells: list[dict]) -> None:
+    for i, cell in enumerate(cells):
+        cell["id"] = f"c{i}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    language = {"name": "python", "pygments_lexer": "ipython3"}
+    metadata = {"kernelspec": kernel, "language_info": language, "dgmlib": RECORD}
+    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    (root / "chapters" / f"{slug}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def stub_book(root: Path, rows: list[dict]) -> None:
+    """A tree with the real book/ and configuration, and stub chapters, library and tests."""
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("results", "__pycache__"))
+    shutil.copy(ROOT / "_config.yml", root)
+    for folder in ("chapters", "dgmlib/bugs", "tests", "book/results"):
+        (root / folder).mkdir(parents=True)
+    pages = [page.group(1) for page in re.finditer(r"- file: (book/\w+)", (ROOT / "_toc.yml").read_text("utf-8"))]
+    toc = ["format: jb-book", "root: book/index", "parts:"]
+    for part in dict.fromkeys(row["part"] for row in rows):
+        toc += [f"  - caption: {part}", "    numbered: true", "    chapters:"]
+        toc += [f"      - file: chapters/{row['number']}_{row['slug']}" for row in rows if row["part"] == part]
+    toc += ["  - caption: Indexes", "    chapters:", *(f"      - file: {page}" for page in pages)]
+    (root / "_toc.yml").write_text("\n".join(toc) + "\n", encoding="utf-8")
+    functions, previous = [], None
+    for row in rows:
+        number = row["number"]
+        write_chapter(root, f"{number}_{row['slug']}", stub_cells(number, row["title"], previous))
+        functions.append(
+            f'def stub_{number}(x: int) -> int:\n    """A stub. Implements :eq:`eq-stub-{number}`."""\n    return x\n'
+        )
+        previous = number
+    (root / "dgmlib" / "__init__.py").write_text('"""A stub."""\n')
+    (root / "dgmlib" / "stubs.py").write_text('"""Stubs."""\n\n\n' + "\n\n".join(functions))
+    (root / "dgmlib" / "bugs" / "__init__.py").write_text(
+        '"""Stub museum."""\n\nfrom types import SimpleNamespace as S\n\nfrom dgmlib.stubs import stub_01\n\n\n'
+        'def subjects():\n    """All subjects."""\n'
+        '    bug = S(id="kl-reversed", story="It went\\nwrong.", symptom="a | b", cure="turn it")\n'
+        '    return {"stub": S(name="stub", right=stub_01, probes=(), bugs=(bug,))}\n'
+    )
+    (root / "tests" / "test_stub.py").write_text(
+        'import pytest\n\n\n@pytest.mark.equation("eq-stub-01")\ndef test_one():\n    assert True\n'
+    )
+    result = {
+        "title": "A stub's long run",
+        "model": "stub",
+        "data": "digits",
+        "metric": "bits/dim",
+        "ours": {"mean": 1.25, "values": [1.2, 1.3]},
+        "published": {"value": 1.27, "source": "Stub et al. 2020"},
+        "command": "python -m dgmlib.stubs",
+        "device": "cpu",
+        "seeds": [0, 1],
+        "minutes": 3,
+        "commit": "abcdef0123456789",
+        "date": "2026-01-02",
+    }
+    (root / "book" / "results" / "stub.json").write_text(json.dumps(result))
+
+
+def build(root: Path) -> subprocess.CompletedProcess:
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", root, "-W", "-n", "--keep-going"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, cwd=root)
+
+
+class Text(HTMLParser):
+    """The text of a page, and the targets of its links and images."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.words, self.links, self.ids = [], [], set()
+        self.feed(page.read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.links += [value for name, value in attributes.items() if name in ("href", "src") and value]
+        if attributes.get("id"):
+            self.ids.add(attributes["id"])
+
+
+def broken_links(site: Path) -> list[str]:
+    """Links of the built site whose page or anchor does not exist."""
+    pages = {page.resolve(): Text(page) for page in site.rglob("*.html") if "_static" not in page.parts}
+    broken = []
+    for page, parsed in pages.items():
+        for link in parsed.links:
+            if re.match(r"(https?|mailto|data):", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path.split("?")[0]).resolve() if path else page
+            if not target.exists() or (anchor and target in pages and anchor not in pages[target].ids):
+                broken.append(f"{page.name}: {link}")
+    return broken
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("thirty")
+    stub_book(root, PLAN)
+    result = build(root)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    return root / "_build" / "html"
+
+
+def test_every_chapter_is_numbered_by_its_file(thirty):
+    for row in PLAN:
+        page = Text(thirty / "chapters" / f"{row['number']}_{row['slug']}.html").text
+        assert f"{int(row['number'])}. {row['title']}?" in page
+        assert f"({int(row['number'])}.1)" in page
+
+
+def test_equation_index_is_whole(thirty):
+    page = Text(thirty / "book" / "equations.html")
+    for row in PLAN:
+        number = row["number"]
+        assert f"({int(number)}.1) eq-stub-{number}" in page.text
+        assert f"({int(number)}.2) eq-stub-{number}-b" in page.text
+        assert f"stubs.stub_{number}" in page.text
+        assert f"../chapters/{number}_{row['slug']}.html#check-eq-stub-{number}" in page.links
+    assert "test_stub::test_one" in page.text
+    assert "rejects kl-reversed" in page.text
+
+
+def test_notes_page_lists_every_heading_and_counts(thirty):
+    page = Text(thirty / "book" / "reading_the_notes.html")
+    total = sum(len(rows) for rows in HOMES.values())
+    done = set()
+    for path in (thirty.parents[1] / "chapters").glob("*.ipynb"):
+        text = "".join(cell["source"] for cell in json.loads(path.read_text())["cells"])
+        done |= set(re.findall(r"\b[NHE]\d-\d+\b", text))
+    assert f"So far {len(done)} of {total} items are treated." in page.text
+    for row in (row for rows in HOMES.values() for row in rows):
+        assert " ".join(row["heading"].split()) in page.text
+
+
+def test_corrections_page_carries_each_correction_once(thirty):
+    page = Text(thirty / "book" / "corrections.html")
+    for rows in HOMES.values():
+        errata = [row for row in rows if row["severity"]]
+        for row in errata[:1]:
+            assert row["id"] in page.text
+            if row["severity"] != "typo":
+                assert f"{row['id']}: {row['heading']}" in page.text
+    assert "Slips of the pen" in page.text
+
+
+def test_other_pages(thirty):
+    museum = Text(thirty / "book" / "bugs.html")
+    assert "It went wrong." in museum.text and "eq-stub-01 in 01" in museum.text
+    results = Text(thirty / "book" / "reproductions.html")
+    assert "1.27 (Stub et al. 2020)" in results.text and "python -m dgmlib.stubs" in results.text
+    landing = Text(thirty / "book" / "index.html")
+    assert landing.text.count("42 s") == 30 and "(to come)" not in landing.text
+    foot = Text(thirty / "chapters" / f"{PLAN[2]['number']}_{PLAN[2]['slug']}.html")
+    assert "Run on 2026-01-02 with the cpu budget on cpu in 42 s" in foot.text
+    assert "note-N0-020" in foot.ids
+    assert "stubs.stub_03 · checked" in foot.text
+    api = Text(thirty / "book" / "api.html")
+    assert "Implements (30.1)" in api.text
+
+
+def test_no_link_is_broken_and_nothing_is_fetched(thirty):
+    assert broken_links(thirty) == []
+    for page in thirty.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="([^"]+)"|<link[^>]+href="([^"]+)"', text)
+        outside = [url for pair in loaded for url in pair if url.startswith(("http", "//"))]
+        assert outside == [], page
+        assert "unpkg" not in text and "jsdelivr" not in text
+
+
+def test_a_second_build_reads_what_changed_and_corrects_every_number(tmp_path):
+    stub_book(tmp_path, PLAN[:2])
+    assert build(tmp_path).returncode == 0
+    second = Text(tmp_path / "_build" / "html" / "chapters" / f"02_{PLAN[1]['slug']}.html")
+    assert "It continues (1.1)" in second.text
+    again = build(tmp_path)
+    assert again.returncode == 0 and "0 added, 0 changed, 0 removed" in again.stdout
+    assert "no targets are out of date" in again.stdout
+    cells = stub_cells("01", "A stub", None)
+    cells.insert(1, markdown("$$ 0 = 0 $$ (eq-new)"))
+    cells.append(code('check.equal("eq-new", 0, 0)', 4))
+    write_chapter(tmp_path, f"01_{PLAN[0]['slug']}", cells)
+    assert build(tmp_path).returncode == 0
+    site = tmp_path / "_build" / "html"
+    assert "It continues (1.2)" in Text(site / "chapters" / f"02_{PLAN[1]['slug']}.html").text
+    assert "(1.1) eq-new" in Text(site / "book" / "equations.html").text
+
+
+MISTAKES = {
+    "$$ 1 = 1 $$ (eq-unchecked)": "the equation eq-unchecked has no check",
+    "<!-- N9-999 -->": "N9-999 is not in book/notes.csv",
+    ":::{correction} E3-020\n“so”\n\nNot so.\n\nCheck: eq-other\n:::": "names the check eq-other",
+    "$$ 1 = 1 $$ (eq-stub-01)": "the equation label eq-stub-01 is defined twice",
+    "See {chapter}`99`.": "no chapter 99",
+    "![](../book/_static/logo.svg)": "a figure has no alternative text",
+    "See {cite}`nobody1900nothing`.": "nobody1900nothing",
+}
+
+
+def test_an_undefined_equation_stops_the_build(tmp_path):
+    stub_book(tmp_path, PLAN[:1])
+    cells = stub_cells("01", "A stub", None)
+    write_chapter(tmp_path, f"01_{PLAN[0]['slug']}", [*cells, markdown("See {eq}`eq-nowhere`.")])
+    result = build(tmp_path)
+    assert result.returncode != 0
+    assert "equation not found: eq-nowhere" in result.stderr
+
+
+def test_every_gap_is_named(tmp_path):
+    stub_book(tmp_path, PLAN[:1])
+    stderr = {"output_type": "stream", "name": "stderr", "text": "a warning"}
+    cells = [*stub_cells("01", "A stub", None), *map(markdown, MISTAKES), code("warn()", 4, [stderr])]
+    cells.append(code('check.equal("eq-elsewhere", 1, 1)', 5))
+    write_chapter(tmp_path, f"01_{PLAN[0]['slug']}", cells)
+    (tmp_path / "dgmlib" / "more.py").write_text('"""See :eq:`eq-ghost`."""\n')
+    (tmp_path / "tests" / "test_more.py").write_text(
+        'import pytest\n\npytestmark = [pytest.mark.equation("eq-ghost"), pytest.mark.notes("E9-1")]\n'
+    )
+    result = build(tmp_path)
+    assert result.returncode != 0
+    for complaint in [
+        *MISTAKES.values(),
+        "stderr was found in the cell outputs",
+        "a check names eq-elsewhere",
+        "dgmlib.more: its docstring cites eq-ghost",
+        "tests/test_more.py: its marker names eq-ghost",
+        "tests/test_more.py: its marker names E9-1",
+    ]:
+        assert complaint in result.stderr, complaint
+    assert build(tmp_path).returncode != 0  # a second try does not pass because nothing changed
