@@ -106,6 +106,7 @@ def stub_book(root: Path, rows: list[dict]) -> None:
         'def subjects():\n    """All subjects."""\n'
         '    bug = S(id="kl-reversed", story="It went\\nwrong.", symptom="a | b", cure="turn it")\n'
         '    return {"stub": S(name="stub", right=stub_01, probes=(), bugs=(bug,))}\n'
+        '\n\ndef slips():\n    """Wrong statements."""\n    return {"stub-turned": "The stub turned round."}\n'
     )
     (root / "tests" / "test_stub.py").write_text(
         'import pytest\n\n\n@pytest.mark.equation("eq-stub-01")\ndef test_one():\n    assert True\n'
@@ -222,6 +223,7 @@ def test_corrections_page_carries_each_correction_once(thirty):
 def test_other_pages(thirty):
     museum = Text(thirty / "book" / "bugs.html")
     assert "It went wrong." in museum.text and "eq-stub-01 in 01" in museum.text
+    assert "The stub turned round." in museum.text
     results = Text(thirty / "book" / "reproductions.html")
     assert "1.27 (Stub et al. 2020)" in results.text and "python -m dgmlib.stubs" in results.text
     landing = Text(thirty / "book" / "index.html")
