@@ -20,10 +20,12 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 from sklearn.mixture import GaussianMixture as SklearnMixture
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from dgmlib.divergences import js_divergence, kl_gaussian, wasserstein_1, wasserstein_samples
+from dgmlib.vae import VAE, elbo, iwae, kl_standard_normal
 from dgmlib.worlds import GaussianMixture
 
 PAIRS = 11
@@ -95,6 +97,68 @@ def rows(generator: torch.Generator) -> list[Row]:
             lambda: peer.score_samples(data),
         ),
         (mixture, "torch MixtureSameFamily.log_prob", lambda: ours.log_prob(data), lambda: torch_peer.log_prob(data)),
+        *vae_rows(generator),
+    ]
+
+
+def vae_rows(generator: torch.Generator) -> list[Row]:
+    """A VAE 784-400-40 on a batch of 100, beside the same lines written with torch.distributions on the same noise."""
+    model = VAE(784, 40, (400,)).double()
+    x = (torch.rand(100, 784, generator=generator) < 0.2).double()
+    mean, log_var = (torch.randn(5000, 40, generator=generator, dtype=torch.float64) for _ in range(2))
+
+    def seeded() -> torch.Generator:
+        return torch.Generator().manual_seed(1)
+
+    def posterior() -> Normal:
+        mean, log_var = model.encoder(x).chunk(2, -1)
+        return Normal(mean, (0.5 * log_var).exp())
+
+    def peer_log_weights(k: int) -> Tensor:
+        q, prior = posterior(), Independent(Normal(torch.zeros(40, dtype=torch.float64), 1.0), 1)
+        noise = torch.randn(100, k, 40, generator=seeded(), dtype=torch.float64).transpose(0, 1)
+        z = q.mean + q.stddev * noise
+        likelihood = Independent(Bernoulli(logits=model.decoder(z)), 1).log_prob(x)
+        return likelihood + prior.log_prob(z) - Independent(q, 1).log_prob(z)
+
+    def peer_elbo() -> Tensor:
+        q = posterior()
+        torch.manual_seed(1)
+        likelihood = Independent(Bernoulli(logits=model.decoder(q.rsample())), 1).log_prob(x)
+        return likelihood - torch_kl(q, Normal(torch.zeros_like(q.mean), 1.0)).sum(-1)
+
+    def step(objective: Callable[[], Tensor]) -> Tensor:
+        return torch.autograd.grad(-objective().mean(), model.encoder[0].weight)[0]
+
+    def likelihood(objective: Callable[[], Tensor]) -> Tensor:
+        with torch.no_grad():
+            return objective()
+
+    return [
+        (
+            "KL of 5000 diagonal Gaussians from N(0, I), d = 40",
+            "torch.distributions.kl_divergence",
+            lambda: kl_standard_normal(mean, log_var),
+            lambda: torch_kl(Normal(mean, (0.5 * log_var).exp()), Normal(torch.zeros_like(mean), 1.0)).sum(-1),
+        ),
+        (
+            "ELBO of a VAE and its gradient, batch 100",
+            "torch.distributions",
+            lambda: step(lambda: elbo(model, x, generator=seeded())),
+            lambda: step(peer_elbo),
+        ),
+        (
+            "IWAE-5 bound of a VAE and its gradient, batch 100",
+            "torch.distributions",
+            lambda: step(lambda: iwae(model, x, 5, generator=seeded())),
+            lambda: step(lambda: peer_log_weights(5).logsumexp(0) - np.log(5)),
+        ),
+        (
+            "importance-sampled likelihood, 50 samples, batch 100",
+            "torch.distributions",
+            lambda: model.log_prob_is(x, 50, generator=seeded()),
+            lambda: likelihood(lambda: peer_log_weights(50).logsumexp(0) - np.log(50)),
+        ),
     ]
 
 
