@@ -368,7 +368,8 @@ class _Interrupt:
     """Turns the first Ctrl-C into `.came`, to be acted on between steps; a second one acts at once."""
 
     def __init__(self, enabled: bool):
-        self.enabled = enabled and threading.current_thread() is threading.main_thread()
+        heard = signal.getsignal(signal.SIGINT) != signal.SIG_IGN  # a run put in the background was told to ignore it
+        self.enabled = enabled and heard and threading.current_thread() is threading.main_thread()
         self.came = False
 
     def __enter__(self) -> "_Interrupt":

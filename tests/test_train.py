@@ -447,7 +447,15 @@ def test_each_part_of_the_state_matters(forgotten, tmp_path, monkeypatch):
     assert not same(numbers(step), numbers(whole))
 
 
-def test_ctrl_c_finishes_the_step_saves_and_stops(tmp_path):
+@pytest.fixture
+def terminal():
+    """Ctrl-C as in a terminal, also when the tests themselves run in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_stops(tmp_path, terminal):
     whole, batches = new_run()
     quick(whole, batches, 20)
     path = tmp_path / "run.safetensors"
@@ -456,7 +464,7 @@ def test_ctrl_c_finishes_the_step_saves_and_stops(tmp_path):
 
     def interrupted(batch):
         if step.ema.updates == 6:  # in the middle of step 7
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(batch)
 
     with pytest.raises(KeyboardInterrupt, match=r"stopped after step 7, which .* holds"):
@@ -467,10 +475,20 @@ def test_ctrl_c_finishes_the_step_saves_and_stops(tmp_path):
     assert same(numbers(step), numbers(whole)) and len(history["loss"]) == 20
 
 
-def test_a_second_ctrl_c_acts_at_once(tmp_path):
+def test_ctrl_c_stays_ignored_where_it_was(tmp_path, terminal):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def interrupted(batch):
+        signal.raise_signal(signal.SIGINT)
+        return {"loss": 0.0}
+
+    assert quick(interrupted, None, 3, checkpoint=tmp_path / "run", state={"x": torch.zeros(1)}).step == 3
+
+
+def test_a_second_ctrl_c_acts_at_once(tmp_path, terminal):
     def twice(batch):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         raise AssertionError("the second one was not heard")
 
     with pytest.raises(KeyboardInterrupt):
