@@ -231,3 +231,36 @@ def test_training_command_writes_a_classifier_that_learns_and_says_how_it_was_ma
     assert float(noise.max(1).values.mean()) < 0.52  # seeds 3 and 4: 0.43 and 0.47; 0.61 and 0.63 without scrambling
     assert judge.provenance["command"] == "python -m dgmlib.classifier --data digits --seed 3"
     assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_a_seed_makes_the_same_classifier_again(monkeypatch):
+    monkeypatch.setitem(classifier.RECIPES, "digits", classifier.Recipe(epochs=1, batch_size=64, shift=1))
+    first, again, other = (classifier.train_classifier("digits", seed).state_dict() for seed in (3, 3, 4))
+    weights = [name for name, value in first.items() if isinstance(value, torch.Tensor)]
+    assert all(torch.equal(first[name], again[name]) for name in weights)
+    assert not torch.equal(first[weights[0]], other[weights[0]])
+
+
+def test_the_target_of_scrambled_images_is_a_probability_vector(monkeypatch):
+    """One tenth for each of ten classes: the mean loss of a batch is then the cross-entropy written out here."""
+    seen = {}
+
+    def one_step(step, batches, n_steps):
+        x, y = (tensor[:64] for tensor in batches.tensors)
+        generator = step.state["generator"]
+        before = generator.get_state()
+        step.model.eval()
+        seen["ours"] = step._mean_loss.loss(step.model, x, y, generator=generator).detach()
+        generator.set_state(before)
+        images = classifier.augmented(x, 17, 1, generator)
+        noise = torch.arange(64)[:, None, None, None] < 4
+        logits = step.model(torch.where(noise, scrambled(images, generator), images)).log_softmax(1).detach()
+        seen["by hand"] = -torch.cat([logits[:4].mean(1), logits[4:].gather(1, y[4:, None])[:, 0]])
+
+    monkeypatch.setattr(classifier, "fit", one_step)
+    classifier.train_classifier("digits")
+    assert torch.allclose(seen["ours"], seen["by hand"], atol=1e-5)
+
+
+def test_the_shipped_recipes_are_those_of_the_shipped_weights():
+    assert classifier.RECIPES == {"digits": (200, 64, 1), "mnist": (6, 128, 2)}

@@ -528,6 +528,8 @@ def test_target_has_the_shape_it_promises():
     target = data.target()
     assert math.isclose(float(target.weights.sum()), 1, abs_tol=1e-12)
     assert (target.weights.diff() < 0).all()
+    deviations = torch.linalg.eigvalsh(target.covs).sqrt()
+    assert torch.allclose(deviations, torch.tensor([[0.2, 0.42]] * 7 + [[0.25, 0.25]], dtype=torch.float64))
     # The dot is isolated: on the straight line to the stem's end the density falls below a hundredth of the dot's.
     line = torch.stack([torch.zeros(200), torch.linspace(-2.8, -0.55, 200)], 1).double()
     p = target.log_prob(line).exp()

@@ -758,3 +758,14 @@ def test_an_incomplete_result_is_refused(change, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         save_result(tmp_path / "x.json", **ROW | change)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_leaves_no_file_open(tmp_path):
+    save_checkpoint(tmp_path / "a", {"x": torch.zeros(1)})
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[0], 512), limit[1]))
+    try:
+        for _ in range(520):
+            save_checkpoint(tmp_path / "a", {"x": torch.zeros(1)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)

@@ -578,3 +578,15 @@ def test_markov_refuses():
         worlds.stationary(f64([[0.5, 0.4], [0.5, 0.5]]))
     with pytest.raises(ValueError, match="transition falls apart into closed classes"):
         worlds.stationary(torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_worlds_refuse_to_draw_nothing(n, linear):
+    for density in (
+        linear,
+        worlds.GaussianMixture([1.0], [[0.0]], [[[1.0]]]),
+        worlds.bars_and_stripes(),
+        worlds.Circle(0.3),
+    ):
+        with pytest.raises(ValueError, match="n is"):
+            density.sample(n)
