@@ -524,6 +524,11 @@ def test_checkerboard_is_flat_on_dark_squares_and_nothing_elsewhere():
     assert float(board.score(x).abs().max()) == 0
 
 
+def test_the_plane_s_densities_have_the_sizes_they_promise():
+    sizes = {name: len(getattr(data, name)().means) for name in ("ring", "grid", "moons", "spirals", "target")}
+    assert sizes == {"ring": 8, "grid": 25, "moons": 48, "spirals": 160, "target": 8}
+
+
 def test_target_has_the_shape_it_promises():
     target = data.target()
     assert math.isclose(float(target.weights.sum()), 1, abs_tol=1e-12)
