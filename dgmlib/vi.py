@@ -1,0 +1,396 @@
+"""Evidence that cannot be computed: estimated by weights, bounded by variational laws, followed uphill (chapter 08).
+
+Shapes: latents z are `(k, batch, latent)`, K draws for each datum; whatever is computed of them is `(k, batch)`; bounds
+and estimates of log p(x) are `(batch,)`, one a datum. A Gaussian q(z | x) is a mean `(batch, latent)` and a lower
+triangular root `chol` of its covariance `(batch, latent, latent)`. Everything is in nats.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dgmlib.core import (
+    need_between,
+    need_count,
+    need_finite,
+    need_probabilities,
+    need_shape,
+    need_tensor,
+    randn_like,
+)
+from dgmlib.divergences import kl_gaussian
+from dgmlib.worlds import LOG_2PI, LinearGaussian
+
+# --- weights: log w = log p(x, z) - log q(z | x) --------------------------------------------------------------------
+
+
+def log_mean_exp(log_weights: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "..."]:
+    """log of the mean of exp(log_weights) along `dim`, without overflow: -inf where every weight is zero.
+
+    Implements :eq:`eq-log-mean-exp`.
+    """
+    n = need_tensor("log_weights", log_weights).shape[dim]
+    return torch.logsumexp(log_weights, dim) - math.log(n)
+
+
+def log_prob_is(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
+    """log of (1/K) sum_k w_k, w_k = p(x, z_k) / q(z_k | x) at K draws from q: an estimate of log p(x), one a datum.
+
+    Implements :eq:`eq-importance`. The mean inside is unbiased for p(x) if q > 0 wherever p(x, z) > 0; its logarithm
+    is biased downwards. Estimates from disjoint halves combine: `log_mean_exp` of the two.
+    """
+    return log_mean_exp(need_tensor("log_weights", log_weights, 2), 0)
+
+
+def iwae_bound(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
+    """The same number as `log_prob_is`, read as one draw of a lower bound: its mean is at most log p(x), rising with K.
+
+    Implements :eq:`eq-iwae-bound`. K = 1 is the ELBO. Burda, Grosse and Salakhutdinov, 2016.
+    """
+    return log_prob_is(log_weights)
+
+
+def effective_sample_size(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
+    """(sum_k w_k)^2 / sum_k w_k^2, between 1 and K. Implements :eq:`eq-ess`. Kong, 1992.
+
+    It measures the spread of the weights that were drawn: it cannot see a region that q never visits.
+    """
+    need_tensor("log_weights", log_weights, 2)
+    return (2 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2 * log_weights, 0)).exp()
+
+
+def elbo(log_joint: Float[Tensor, "k batch"], log_q: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
+    """(1/K) sum_k [log p(x, z_k) - log q(z_k | x)] at K draws from q: unbiased for the evidence lower bound.
+
+    Implements :eq:`eq-elbo`. Jordan et al., 1999.
+    """
+    need_shape("log_q", need_tensor("log_q", log_q), need_tensor("log_joint", log_joint, 2).shape)
+    return (log_joint - log_q).mean(0)
+
+
+def renyi2_gaussian(
+    mean_p: Float[Tensor, "*batch d"],
+    cov_p: Float[Tensor, "*batch_p d d"],
+    mean_q: Float[Tensor, "*batch d"],
+    cov_q: Float[Tensor, "*batch_q d d"],
+) -> Float[Tensor, "..."]:
+    """D_2(p || q) = log E_q (p/q)^2 for Gaussians: exp(D_2) - 1 is the relative variance of one importance weight.
+
+    Implements :eq:`eq-renyi2-gaussian`. Infinite unless 2 cov_q - cov_p is positive definite: a proposal with less
+    than half the variance, in any direction, has weights of infinite variance.
+    """
+    need_shape("mean_q", need_tensor("mean_q", mean_q), need_tensor("mean_p", mean_p).shape)
+    root, failed = torch.linalg.cholesky_ex(2 * cov_q - cov_p)
+    root = torch.where((failed > 0)[..., None, None], torch.eye(root.shape[-1]).to(root), root)
+    shift = torch.linalg.solve_triangular(root, (mean_p - mean_q)[..., None], upper=False).square().sum((-2, -1))
+    log_det = torch.logdet(cov_q) - torch.logdet(cov_p) / 2 - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.where(failed > 0, math.inf, log_det + shift)
+
+
+# --- Gaussian variational laws --------------------------------------------------------------------------------------
+
+
+def _need_gaussian(mean: Tensor, chol: Tensor) -> None:
+    need_shape("chol", need_tensor("chol", chol), (*need_tensor("mean", mean, 2).shape, mean.shape[1]))
+
+
+def gaussian_sample(
+    mean: Float[Tensor, "batch d"],
+    chol: Float[Tensor, "batch d d"],
+    n_samples: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "k batch d"]:
+    """`n_samples` draws z = mean + chol eps, eps ~ N(0, I), differentiable in both parameters."""
+    _need_gaussian(mean, chol)
+    like = mean[:, None].expand(-1, need_count("n_samples", n_samples), -1)
+    return reparameterize(mean, chol, randn_like(like, generator=generator).movedim(1, 0))
+
+
+def reparameterize(
+    mean: Float[Tensor, "batch d"], chol: Float[Tensor, "batch d d"], noise: Float[Tensor, "k batch d"]
+) -> Float[Tensor, "k batch d"]:
+    """z = mean + chol noise: a deterministic function of the parameters and of noise that knows nothing of them.
+
+    Implements :eq:`eq-reparameterisation`. Kingma and Welling, 2014.
+    """
+    _need_gaussian(mean, chol)
+    need_shape("noise", need_tensor("noise", noise, 3), (noise.shape[0], *mean.shape))
+    return mean + torch.einsum("bij,kbj->kbi", chol, noise)
+
+
+def gaussian_log_prob(
+    z: Float[Tensor, "k batch d"], mean: Float[Tensor, "batch d"], chol: Float[Tensor, "batch d d"]
+) -> Float[Tensor, "k batch"]:
+    """log N(z; mean, chol chol^T) of each draw. Implements :eq:`eq-gaussian-log-prob`."""
+    _need_gaussian(mean, chol)
+    need_shape("z", need_tensor("z", z, 3), (z.shape[0], *mean.shape))
+    noise = torch.linalg.solve_triangular(chol, (z - mean).permute(1, 2, 0), upper=False)  # (batch, d, k)
+    log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return (-noise.square().sum(1) / 2 - mean.shape[1] * LOG_2PI / 2 - log_det[:, None]).T
+
+
+def gaussian_entropy(chol: Float[Tensor, "batch d d"]) -> Float[Tensor, " batch"]:
+    """d/2 log(2 pi e) + log|det chol|, the entropy of N(., chol chol^T). Implements :eq:`eq-gaussian-entropy`."""
+    d = need_tensor("chol", chol, 3).shape[-1]
+    return d * (LOG_2PI + 1) / 2 + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+# --- a model whose evidence is known --------------------------------------------------------------------------------
+
+
+def standard_normal_log_prob(z: Float[Tensor, "k batch d"]) -> Float[Tensor, "k batch"]:
+    """log N(z; 0, I), the prior of the latents."""
+    return -(need_tensor("z", z, 3).square().sum(-1) + z.shape[-1] * LOG_2PI) / 2
+
+
+def log_likelihood_linear(
+    world: LinearGaussian, x: Float[Tensor, "batch d"], z: Float[Tensor, "k batch latent"]
+) -> Float[Tensor, "k batch"]:
+    """log p(x | z) = log N(x; W z + mu, sigma^2 I) of a `LinearGaussian`. Implements :eq:`eq-linear-likelihood`."""
+    need_shape("x", need_tensor("x", x, 2), (x.shape[0], world.d))
+    need_shape("z", need_tensor("z", z, 3), (z.shape[0], x.shape[0], world.k))
+    residual = (x - world.mean - z @ world.weight.T) / world.noise_std
+    return -residual.square().sum(-1) / 2 - world.d * (LOG_2PI / 2 + math.log(world.noise_std))
+
+
+def elbo_linear(
+    world: LinearGaussian,
+    x: Float[Tensor, "batch d"],
+    mean: Float[Tensor, "batch latent"],
+    chol: Float[Tensor, "batch latent latent"],
+) -> Float[Tensor, " batch"]:
+    """The ELBO of q = N(mean, chol chol^T) in a `LinearGaussian`, in closed form: no sample is drawn.
+
+    Implements :eq:`eq-elbo-linear`: log p(x | z) at the mean, less tr(W C W^T)/(2 sigma^2), less KL(q || N(0, I)).
+    """
+    _need_gaussian(mean, chol)
+    blur = (world.weight @ chol).square().sum((-2, -1)) / (2 * world.noise_std**2)
+    identity = torch.eye(world.k, dtype=mean.dtype, device=mean.device)
+    rate = kl_gaussian(mean, chol @ chol.mT, torch.zeros_like(mean[0]), identity)
+    return log_likelihood_linear(world, x, mean[None])[0] - blur - rate
+
+
+# --- gradients of an expectation ------------------------------------------------------------------------------------
+
+Values = Callable[[Tensor], Tensor]  # (n, d) -> (n,)
+
+
+def _need_diagonal(mean: Tensor, std: Tensor, noise: Tensor) -> None:
+    need_shape("std", need_tensor("std", std), need_tensor("mean", mean, 1).shape)
+    need_shape("noise", need_tensor("noise", noise, 2), (noise.shape[0], mean.shape[0]))
+
+
+def pathwise_gradient(
+    f: Values, mean: Float[Tensor, " d"], std: Float[Tensor, " d"], noise: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """One estimate a row of the gradient of E f(z), z = mean + std noise, in mean and in std, through f's slope.
+
+    Implements :eq:`eq-pathwise`. Unbiased when f is differentiable and does not jump; for a step it returns 0.
+    """
+    _need_diagonal(mean, std, noise)
+    slope = torch.func.grad(lambda z: f(z).sum())(mean + std * noise)
+    return slope, slope * noise
+
+
+def score_function_gradient(
+    f: Values,
+    mean: Float[Tensor, " d"],
+    std: Float[Tensor, " d"],
+    noise: Float[Tensor, "n d"],
+    baseline: float | Float[Tensor, " d"] = 0.0,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """One estimate a row of the same gradient from f's values alone: (f(z) - baseline) grad log q(z).
+
+    Implements :eq:`eq-score-function`. Unbiased for any f, and for any baseline that does not look at the row it
+    multiplies. Williams, 1992.
+    """
+    _need_diagonal(mean, std, noise)
+    advantage = f(mean + std * noise)[:, None] - baseline
+    return advantage * noise / std, advantage * (noise.square() - 1) / std
+
+
+def best_baseline(
+    values: Float[Tensor, " n"], score: Float[Tensor, "n d"], weights: Float[Tensor, " n"]
+) -> Float[Tensor, " d"]:
+    """E[f s^2] / E[s^2] for each coordinate s of the score: the constant that makes the estimate vary least.
+
+    Implements :eq:`eq-best-baseline`. `weights` are the probabilities of the rows. It is not E f.
+    """
+    need_shape("values", need_tensor("values", values), need_probabilities("weights", weights, 1).shape)
+    need_shape("score", need_tensor("score", score, 2), (values.shape[0], score.shape[1]))
+    squares = weights[:, None] * score.square()
+    return (squares * values[:, None]).sum(0) / squares.sum(0)
+
+
+# --- fitting q ------------------------------------------------------------------------------------------------------
+
+
+def svi(
+    log_joint: Values,
+    mean: Float[Tensor, "batch d"],
+    log_std: Float[Tensor, "batch d"],
+    n_steps: int,
+    step_size: float = 0.05,
+    n_samples: int = 8,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "batch d"], Float[Tensor, "batch d"]]:
+    """Climb the ELBO of a diagonal Gaussian q for each datum by itself, from the given start: (mean, log_std).
+
+    Implements :eq:`eq-svi`. `log_joint` maps z `(k, batch, d)` to log p(x, z) `(k, batch)`. The gradient is pathwise,
+    without the score of q, whose mean is zero ("sticking the landing": Roeder, Wu and Duvenaud, 2017), so that its
+    noise vanishes where q is the posterior. Adam's step sizes fall to zero along a cosine.
+    """
+    need_count("n_steps", n_steps)
+    need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
+    need_shape("log_std", need_tensor("log_std", log_std), need_tensor("mean", mean, 2).shape)
+    mean, log_std = (need_finite("start", part).detach().clone().requires_grad_() for part in (mean, log_std))
+    optimizer = torch.optim.Adam([mean, log_std], lr=step_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    for _ in range(n_steps):
+        chol = torch.diag_embed(log_std.exp())
+        z = gaussian_sample(mean, chol, n_samples, generator=generator)
+        bound = elbo(log_joint(z), gaussian_log_prob(z, mean.detach(), chol.detach()))
+        optimizer.zero_grad()
+        (-bound.sum()).backward()
+        optimizer.step()
+        schedule.step()
+    return mean.detach(), log_std.detach()
+
+
+def cavi_gaussian(
+    mean: Float[Tensor, " d"], precision: Float[Tensor, "d d"], start: Float[Tensor, " d"], n_sweeps: int
+) -> Float[Tensor, "sweeps d"]:
+    """Coordinate ascent on a factorised q for the target N(mean, precision^-1): the means after each sweep, and before.
+
+    Implements :eq:`eq-cavi`: m_i <- mean_i - sum_{j != i} precision_ij (m_j - mean_j) / precision_ii, one coordinate at
+    a time. The variance of factor i is 1 / precision_ii from the first update on.
+    """
+    d = need_tensor("mean", mean, 1).shape[0]
+    need_shape("precision", need_tensor("precision", precision), (d, d))
+    path = [need_shape("start", need_tensor("start", start), (d,))]
+    for _ in range(need_count("n_sweeps", n_sweeps)):
+        offset = path[-1] - mean
+        for i in range(d):
+            offset[i] -= precision[i] @ offset / precision[i, i]
+        path.append(mean + offset)
+    return torch.stack(path)
+
+
+class MixturePosterior(NamedTuple):
+    """q(pi) = Dirichlet(concentration), q(mu_j) = N(mean_j, variance_j I), q(c_i = j) = responsibilities[i, j]."""
+
+    responsibilities: Float[Tensor, "n k"]
+    concentration: Float[Tensor, " k"]
+    mean: Float[Tensor, "k d"]
+    variance: Float[Tensor, " k"]
+    elbo: Float[Tensor, " sweeps"]
+
+
+def cavi_mixture(
+    x: Float[Tensor, "n d"],
+    responsibilities: Float[Tensor, "n k"],
+    concentration: float,
+    prior_std: float,
+    noise_std: float,
+    n_sweeps: int,
+) -> MixturePosterior:
+    """Coordinate ascent for a Bayesian mixture: pi ~ Dirichlet, mu_j ~ N(0, prior_std^2 I), x_i ~ N(mu_c, noise^2 I).
+
+    Implements :eq:`eq-cavi-mixture`. Starts from `responsibilities`; `elbo` holds the bound on log p(x) after each
+    sweep, which never falls. With a small `concentration` components that are not needed lose their data.
+    Attias, 1999.
+    """
+    n, d = need_finite("x", need_tensor("x", x, 2)).shape
+    r = need_probabilities("responsibilities", responsibilities, 2)
+    need_shape("responsibilities", r, (n, r.shape[1]))
+    for name, value in (("concentration", concentration), ("prior_std", prior_std), ("noise_std", noise_std)):
+        need_between(name, value, 0.0, math.inf, open_ends=True)
+    prior = x.new_full((r.shape[1],), concentration)
+    bounds = []
+    for _ in range(need_count("n_sweeps", n_sweeps)):
+        alpha = prior + r.sum(0)
+        variance = 1 / (1 / prior_std**2 + r.sum(0) / noise_std**2)
+        mean = variance[:, None] * (r.T @ x) / noise_std**2
+        log_pi = torch.digamma(alpha) - torch.digamma(alpha.sum())
+        square = (x[:, None] - mean).square().sum(-1) + d * variance  # E |x_i - mu_j|^2
+        fit = -square / (2 * noise_std**2) - d * (LOG_2PI / 2 + math.log(noise_std))
+        r = (log_pi + fit).softmax(-1)
+        rate_pi = _log_beta(prior) - _log_beta(alpha) + (alpha - prior) @ log_pi
+        ratio = variance / prior_std**2
+        rate_mu = (mean.square().sum(-1) / prior_std**2 + d * (ratio - 1 - ratio.log())).sum() / 2
+        bounds.append((r * (log_pi + fit)).sum() + torch.special.entr(r).sum() - rate_pi - rate_mu)
+    return MixturePosterior(r, alpha, mean, variance, torch.stack(bounds))
+
+
+def _log_beta(alpha: Tensor) -> Tensor:
+    return torch.lgamma(alpha).sum() - torch.lgamma(alpha.sum())
+
+
+# --- annealed importance sampling -----------------------------------------------------------------------------------
+
+
+def tempered_posterior(
+    world: LinearGaussian, x: Float[Tensor, "batch d"], beta: float
+) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "latent latent"]]:
+    """Mean and covariance of the law proportional to p(z) p(x | z)^beta: the prior at 0, the posterior at 1.
+
+    Implements :eq:`eq-tempered`: S = (I + beta W^T W / sigma^2)^-1, m = beta S W^T (x - mu) / sigma^2.
+    """
+    need_between("beta", beta, 0.0, math.inf)
+    need_shape("x", need_tensor("x", x, 2), (x.shape[0], world.d))
+    slope = beta / world.noise_std**2
+    identity = torch.eye(world.k, dtype=world.weight.dtype, device=world.weight.device)
+    cov = torch.cholesky_inverse(torch.linalg.cholesky(identity + slope * world.weight.T @ world.weight))
+    return slope * (x - world.mean) @ world.weight @ cov, cov
+
+
+def tempered_step(
+    world: LinearGaussian,
+    x: Float[Tensor, "batch d"],
+    z: Float[Tensor, "k batch latent"],
+    beta: float,
+    persistence: float,
+    noise: Float[Tensor, "k batch latent"],
+) -> Float[Tensor, "k batch latent"]:
+    """One step of a Markov chain that leaves `tempered_posterior` exactly as it is, whatever `persistence` in [0, 1].
+
+    Implements :eq:`eq-tempered-step`: m + persistence (z - m) + sqrt(1 - persistence^2) chol(S) noise.
+    """
+    need_between("persistence", persistence, 0.0, 1.0)
+    mean, cov = tempered_posterior(world, x, beta)
+    need_shape("z", need_tensor("z", z, 3), (z.shape[0], *mean.shape))
+    need_shape("noise", need_tensor("noise", noise), z.shape)
+    fresh = noise @ torch.linalg.cholesky(cov).T
+    return mean + persistence * (z - mean) + math.sqrt(1 - persistence**2) * fresh
+
+
+def annealed_importance(
+    log_likelihood: Values,
+    z: Float[Tensor, "k batch latent"],
+    kernel: Callable[..., Tensor],
+    betas: Float[Tensor, " steps"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "k batch"]:
+    """log weights of annealed importance sampling: sum over t of (beta_t - beta_{t-1}) log p(x | z_{t-1}).
+
+    Implements :eq:`eq-ais`. `z` are draws from the law tempered by betas[0]; `kernel(z, beta, generator)` leaves
+    the law tempered by beta as it is. exp(log w) has mean Z(betas[-1]) / Z(betas[0]): p(x) from 0 to 1, starting at
+    the prior, and 1 / p(x) from 1 to 0, starting at the posterior, which bounds log p(x) from above. Neal, 2001.
+    """
+    if need_tensor("betas", betas, 1).shape[0] < 2:
+        raise ValueError("betas has one entry, expected a path of at least two")
+    log_weights = torch.zeros_like(need_tensor("z", z, 3).sum(-1))
+    steps = list(pairwise(betas.tolist()))
+    for t, (here, there) in enumerate(steps):
+        log_weights = log_weights + (there - here) * log_likelihood(z)
+        if t + 1 < len(steps):
+            z = kernel(z, there, generator)
+    return log_weights
