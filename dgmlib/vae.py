@@ -1,0 +1,643 @@
+"""Variational autoencoders and their bounds, held against the truth in two worlds where it is known (chapter 09).
+
+A `VAE` is a prior N(0, I), a decoder p(x | z) and an encoder q(z | x) = N(mean(x), diag(exp(log_var(x)))). Objectives
+return one value per example, in nats; importance samples stand along a first axis of their own: `(k, batch)`.
+
+`python -m dgmlib.vae --data binarized_mnist` trains, evaluates, samples and saves; run again, it resumes.
+"""
+
+import argparse
+import copy
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgmlib import data
+from dgmlib.classifier import load_classifier
+from dgmlib.core import (
+    bernoulli,
+    data_parallel,
+    need_between,
+    need_count,
+    need_finite,
+    need_option,
+    need_shape,
+    need_tensor,
+    randn_like,
+)
+from dgmlib.nets import MLP
+from dgmlib.train import EMA, fit, gradient_step, join_processes, save_result
+from dgmlib.vi import iwae_bound, log_mean_exp
+from dgmlib.worlds import LOG_2PI, GaussianMixture, LinearGaussian
+
+Gaussian = tuple[Float[Tensor, "batch k"], Float[Tensor, "batch k"]]  # mean, log-variance of each coordinate
+
+# --- the pieces -----------------------------------------------------------------------------------------------------
+
+
+def normal_log_prob(
+    x: Float[Tensor, "*#batch d"], mean: Float[Tensor, "*#batch d"], log_var: Tensor
+) -> Float[Tensor, "*batch"]:
+    """log N(x; mean, diag(exp(log_var))), summed over the last axis, in nats; all three broadcast.
+
+    Implements :eq:`eq-vae-gaussian`. The normalisation -log_var/2 counts once a coordinate, broadcast or not.
+    """
+    return -0.5 * (LOG_2PI + log_var + (x - mean).square() * (-log_var).exp()).sum(-1)
+
+
+def bernoulli_log_prob(x: Float[Tensor, "*#batch d"], logits: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    """sum_i x_i log sigmoid(l_i) + (1 - x_i) log sigmoid(-l_i): the log-mass of 0/1 pixels, in nats.
+
+    Implements :eq:`eq-vae-bernoulli`. Summed over pixels. For grey x in between the same expression is no log-density:
+    see `continuous_bernoulli_log_norm`.
+    """
+    return (x * logits - F.softplus(logits)).sum(-1)
+
+
+def continuous_bernoulli_log_norm(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """log C with C = 1 / (integral over [0, 1] of p^x (1 - p)^(1 - x)), p = sigmoid(logits).
+
+    Implements :eq:`eq-vae-continuous-bernoulli`: log(2 u / tanh u) with u = logits / 2.
+    Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
+    """
+    u = need_tensor("logits", logits).abs() / 2
+    near = u < 1e-2  # u / tanh u = 1 + u^2/3 - u^4/45 + ..., where the quotient would be 0/0
+    series = u.square() / 3 - u.pow(4) / 45
+    safe = torch.where(near, 1.0, u)
+    return math.log(2) + torch.where(near, series.log1p(), (safe / safe.tanh()).log())
+
+
+def kl_standard_normal(mean: Float[Tensor, "*batch k"], log_var: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
+    """KL(N(mean, diag(exp(log_var))) || N(0, I)) = sum (mean^2 + var - 1 - log var) / 2, in nats.
+
+    Implements :eq:`eq-vae-kl`. Summed over latent coordinates, never averaged. Kingma & Welling (2014), appendix B.
+    """
+    need_shape("log_var", log_var, tuple(need_tensor("mean", mean).shape))
+    return 0.5 * (mean.square() + log_var.expm1() - log_var).sum(-1)
+
+
+def kl_diagonal(
+    mean: Float[Tensor, "*batch k"],
+    log_var: Float[Tensor, "*batch k"],
+    prior_mean: Float[Tensor, "*#batch k"],
+    prior_log_var: Float[Tensor, "*#batch k"],
+) -> Float[Tensor, "*batch"]:
+    """KL between Gaussians of diagonal covariance, summed over coordinates, in nats.
+
+    Implements :eq:`eq-vae-kl-diagonal`. `dgmlib.divergences.kl_gaussian` has the same for full covariances.
+    """
+    return kl_standard_normal((mean - prior_mean) * (-0.5 * prior_log_var).exp(), log_var - prior_log_var)
+
+
+def reparameterise(
+    mean: Float[Tensor, "batch k"],
+    log_var: Float[Tensor, "batch k"],
+    n_samples: int = 1,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "samples batch k"]:
+    """z = mean + exp(log_var / 2) eps, eps ~ N(0, I): draws that gradients pass through, `(n_samples, batch, k)`.
+
+    Implements :eq:`eq-vae-reparameterise`. The noise is fresh for every example, coordinate and sample.
+    """
+    need_shape("log_var", log_var, tuple(need_tensor("mean", mean, 2).shape))
+    # The batch comes first while noise is drawn, for randn_like deals its rows out to processes.
+    noise = randn_like(mean[:, None].expand(-1, need_count("n_samples", n_samples), -1), generator=generator)
+    return mean + (0.5 * log_var).exp() * noise.transpose(0, 1)
+
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+
+class VAE(nn.Module):
+    """p(z) = N(0, I), a decoder and an encoder that are MLPs with the hidden sizes mirrored.
+
+    `likelihood` is "bernoulli" (0/1 data, the decoder gives logits) or "gaussian" (it gives means; one variance for
+    all pixels, `noise_var`, fixed, or learned when None). `hidden=()` makes both maps affine.
+
+    `log_likelihood`, `encode` and what uses them refuse data of another shape or dtype.
+    Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
+    """
+
+    def __init__(
+        self,
+        d: int,
+        k: int,
+        hidden: Sequence[int] = (400,),
+        *,
+        likelihood: str = "bernoulli",
+        noise_var: float | None = None,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ):
+        super().__init__()
+        self.d, self.k = need_count("d", d), need_count("k", k)
+        self.likelihood = need_option("likelihood", likelihood, ("bernoulli", "gaussian"))
+        self.encoder = MLP([d, *hidden, 2 * k], activation)
+        self.decoder = MLP([k, *reversed(hidden), d], activation)
+        if noise_var is None:
+            self.log_noise_var = nn.Parameter(torch.zeros(())) if likelihood == "gaussian" else None
+        else:
+            need_option("likelihood beside a noise_var", likelihood, ("gaussian",))
+            need_between("noise_var", noise_var, 0.0, math.inf, open_ends=True)
+            self.register_buffer("log_noise_var", torch.tensor(math.log(noise_var)))
+
+    def encode(self, x: Float[Tensor, "batch d"]) -> Gaussian:
+        """Mean and log-variance of q(z | x), each `(batch, k)`."""
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        mean, log_var = self.encoder(x).chunk(2, -1)
+        return mean, log_var
+
+    def pixel_means(self, z: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch d"]:
+        """E[x | z]."""
+        return self.decoder(z).sigmoid() if self.likelihood == "bernoulli" else self.decoder(z)
+
+    def log_likelihood(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch k"]) -> Tensor:
+        """log p(x | z) for each sample and example, `(*samples, batch)`."""
+        if self.likelihood == "bernoulli":
+            return bernoulli_log_prob(x, self.decoder(z))
+        return normal_log_prob(x, self.decoder(z), self.log_noise_var)
+
+    def log_joint(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch k"]) -> Tensor:
+        """log p(x, z) for each sample and example."""
+        return self.log_likelihood(x, z) - 0.5 * (LOG_2PI + z.square()).sum(-1)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """`n` draws from the model: a latent from the prior, then pixels from the decoder."""
+        means = self.pixel_means(self.sample_prior(n, generator=generator))
+        if self.likelihood == "bernoulli":
+            return bernoulli(means, generator=generator)
+        return means + (0.5 * self.log_noise_var).exp() * randn_like(means, generator=generator)
+
+    def sample_prior(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n k"]:
+        """`n` latents from N(0, I)."""
+        like = self.decoder[0].weight
+        return torch.randn(need_count("n", n), self.k, generator=generator, dtype=like.dtype, device=like.device)
+
+    @torch.no_grad()
+    def log_prob_is(
+        self,
+        x: Float[Tensor, "batch d"],
+        n_samples: int,
+        *,
+        widen: float = 1.0,
+        chunk: int = 50,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """The importance-sampled log p(x), `chunk` of the `n_samples` at a time: unbiased for p, low for log p.
+
+        Implements :eq:`eq-vae-importance`. The proposal is q(z | x) with its standard deviations times `widen`: the
+        estimate is as honest with any, and less low with a little more than 1, as encoders are too sure of themselves.
+        Not differentiable.
+        """
+        total = None
+        for first in range(0, need_count("n_samples", n_samples), need_count("chunk", chunk)):
+            weights = log_weights(self, x, min(chunk, n_samples - first), widen=widen, generator=generator)
+            part = weights.logsumexp(0)
+            total = part if total is None else torch.logaddexp(total, part)
+        return total - math.log(n_samples)
+
+
+# --- objectives -----------------------------------------------------------------------------------------------------
+
+
+def elbo_terms(
+    model: VAE, x: Float[Tensor, "batch d"], *, generator: torch.Generator | None = None
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """(distortion, rate): -log p(x | z) at one draw z from q(z | x), and KL(q(z | x) || p(z)) in closed form, in nats.
+
+    Implements :eq:`eq-vae-rate-distortion`.
+    """
+    mean, log_var = model.encode(x)
+    z = reparameterise(mean, log_var, generator=generator)[0]
+    return -model.log_likelihood(x, z), kl_standard_normal(mean, log_var)
+
+
+def elbo(
+    model: VAE, x: Float[Tensor, "batch d"], *, beta: float = 1.0, generator: torch.Generator | None = None
+) -> Float[Tensor, " batch"]:
+    """log p(x | z) - beta KL(q(z | x) || p(z)) at one draw z from q(z | x): to be maximised, one value per example.
+
+    Implements :eq:`eq-vae-elbo`. With beta = 1 (and above) its expectation is at most log p(x); below 1 it bounds
+    nothing. Higgins et al. (2017) for beta.
+    """
+    need_between("beta", beta, 0.0, math.inf)
+    distortion, rate = elbo_terms(model, x, generator=generator)
+    return -distortion - beta * rate
+
+
+def log_weights(
+    model: VAE,
+    x: Float[Tensor, "batch d"],
+    n_samples: int,
+    *,
+    widen: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "samples batch"]:
+    """log p(x, z) - log q(z | x) at `n_samples` draws z from q(z | x), its deviations times `widen`, for each example.
+
+    Implements :eq:`eq-vae-log-weights`. Feed it to `vi.iwae_bound`, `vi.log_prob_is` or `renyi_bound`.
+    """
+    need_between("widen", widen, 0.0, math.inf, open_ends=True)
+    mean, log_var = model.encode(x)
+    log_var = log_var + 2 * math.log(widen)
+    z = reparameterise(mean, log_var, n_samples, generator=generator)
+    return model.log_joint(x, z) - normal_log_prob(z, mean, log_var)
+
+
+def iwae(
+    model: VAE, x: Float[Tensor, "batch d"], n_samples: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, " batch"]:
+    """log (1/K) sum_k p(x, z_k) / q(z_k | x) with its plain (pathwise) gradient. Burda, Grosse & Salakhutdinov (2016).
+
+    Implements :eq:`eq-vae-iwae`.
+    """
+    return iwae_bound(log_weights(model, x, n_samples, generator=generator))
+
+
+def dreg(
+    model: VAE, x: Float[Tensor, "batch d"], n_samples: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, " batch"]:
+    """The value of `iwae` with the doubly reparameterised gradient of the encoder, whose noise shrinks as K grows.
+
+    Implements :eq:`eq-vae-dreg`: the decoder's gradient is weighted by the normalised weights, what reaches the encoder
+    through z by their squares, and the encoder inside log q is held fixed. Tucker, Lawson, Gu & Maddison (2019).
+    """
+    mean, log_var = model.encode(x)
+    z = reparameterise(mean, log_var, n_samples, generator=generator)
+    log_w = model.log_joint(x, z) - normal_log_prob(z, mean.detach(), log_var.detach())
+    share = log_w.detach().softmax(0)
+    if z.requires_grad:
+        z.register_hook(lambda gradient: share[..., None] * gradient)  # the second factor of the square
+    surrogate = (share * log_w).sum(0)
+    return iwae_bound(log_w.detach()) + surrogate - surrogate.detach()
+
+
+def renyi_bound(log_weights: Float[Tensor, "samples batch"], alpha: float) -> Float[Tensor, " batch"]:
+    """log of the power mean of the weights with exponent 1 - alpha: log((1/K) sum w^(1 - alpha)) / (1 - alpha).
+
+    Implements :eq:`eq-vae-renyi`. alpha = 0 is the IWAE bound, alpha = 1 (the limit) the mean log-weight, alpha = 1 - n
+    is CUBO_n. In the limit of many samples below log p for alpha in (0, 1], above it for alpha < 0; a finite sample
+    of the latter is no upper bound. Li & Turner (2016); Dieng et al. (2017).
+    """
+    need_tensor("log_weights", log_weights, 2)
+    need_between("alpha", alpha, -math.inf, math.inf, open_ends=True)
+    if alpha == 1:
+        return log_weights.mean(0)
+    return log_mean_exp((1 - alpha) * log_weights, 0) / (1 - alpha)
+
+
+# --- what the encoder does to the data as a whole -------------------------------------------------------------------
+
+
+def aggregate_log_prob(
+    z: Float[Tensor, "n k"], mean: Float[Tensor, "data k"], log_var: Float[Tensor, "data k"]
+) -> Float[Tensor, " n"]:
+    """log q(z), q(z) = (1/N) sum_i q(z | x_i): the mixture of the encoder's Gaussians over a data set.
+
+    Implements :eq:`eq-vae-aggregate`.
+    """
+    need_shape("log_var", log_var, tuple(need_tensor("mean", mean, 2).shape))
+    need_shape("z", need_tensor("z", z, 2), (len(z), mean.shape[1]))
+    precision = (-log_var).exp()  # |z - m|^2 written out, so that the sum over coordinates is a matrix product
+    offset = -0.5 * (LOG_2PI + log_var + mean.square() * precision).sum(-1)
+    log_q = (z @ (mean * precision).T) - 0.5 * z.square() @ precision.T + offset  # (n, data)
+    return log_mean_exp(log_q, 1)
+
+
+def fit_prior(codes: Float[Tensor, "n k"], n_components: int, *, seed: int = 0) -> GaussianMixture:
+    """A mixture of full-covariance Gaussians fitted to draws from q(z), to sample from in the prior's place.
+
+    Implements :eq:`eq-vae-ex-post`. Ghosh et al. (2020), "From variational to deterministic autoencoders".
+    """
+    need_count("n_components", n_components)
+    from sklearn.mixture import GaussianMixture as Fit
+
+    points = need_finite("codes", need_tensor("codes", codes, 2)).double().cpu().numpy()
+    fit = Fit(n_components, max_iter=300, random_state=seed).fit(points)
+    return GaussianMixture(
+        *(torch.from_numpy(x).to(codes.device) for x in (fit.weights_, fit.means_, fit.covariances_))
+    )
+
+
+def unit_activity(mean: Float[Tensor, "data k"]) -> Float[Tensor, " k"]:
+    """Var_x(E_q[z_u | x]) of each latent coordinate: the unit is called active above 0.01.
+
+    Implements :eq:`eq-vae-activity`. Burda et al. (2016), section 5.2.
+    """
+    return need_tensor("mean", mean, 2).var(0, unbiased=False)
+
+
+# --- world 1: a linear decoder, where everything is known -----------------------------------------------------------
+
+
+def water_filling(
+    eigenvalues: Float[Tensor, " d"], noise_var: float, k: int | None = None
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """(rate, distortion) of the best linear VAE with decoder variance `noise_var` and `k` latents (None: no limit).
+
+    Implements :eq:`eq-vae-water`: of the k largest, a direction of variance l > noise_var is coded with log(l /
+    noise_var)/2 nats and leaves the squared error noise_var; every other is given up, and leaves l.
+    """
+    need_between("noise_var", noise_var, 0.0, math.inf, open_ends=True)
+    ordered = need_finite("eigenvalues", need_tensor("eigenvalues", eigenvalues, 1)).sort(descending=True).values
+    coded = (ordered > noise_var) & (torch.arange(len(ordered), device=ordered.device) < (k or len(ordered)))
+    rate = 0.5 * (ordered[coded] / noise_var).log().sum()
+    return rate, torch.where(coded, noise_var, ordered).sum()
+
+
+def ppca(cov: Float[Tensor, "d d"], k: int, noise_var: float | None = None) -> tuple[Float[Tensor, "d k"], float]:
+    """(W, noise_var) that maximise the likelihood of N(mean, W W^T + noise_var I) on data of covariance `cov`.
+
+    Implements :eq:`eq-vae-ppca`: the k leading eigenvectors times sqrt(eigenvalue - noise_var), 0 where that is
+    negative; the best noise_var (when None) is the mean of the other eigenvalues. Any rotation W R is as likely, but
+    only this one has a diagonal posterior. Tipping & Bishop (1999).
+    """
+    values, vectors = torch.linalg.eigh(need_finite("cov", need_tensor("cov", cov, 2)))
+    need_between("k", need_count("k", k), 1, len(values) - (noise_var is None))
+    values, vectors = values.flip(0), vectors.flip(1)
+    if noise_var is None:
+        noise_var = values[k:].mean().item()
+    need_between("noise_var", noise_var, 0.0, math.inf, open_ends=True)
+    return vectors[:, :k] * (values[:k] - noise_var).clamp(min=0).sqrt(), noise_var
+
+
+def best_linear_encoder(world: LinearGaussian, x: Float[Tensor, "batch d"]) -> Gaussian:
+    """(mean, log_var) of the Gaussian with diagonal covariance that is nearest, in KL(q || posterior), to p(z | x).
+
+    Implements :eq:`eq-vae-linear-encoder`: the posterior's mean, and one over the diagonal of its precision.
+    """
+    mean, _ = world.posterior(x)
+    precision = 1 + world.weight.square().sum(0) / world.noise_std**2
+    return mean, -precision.log().expand_as(mean)
+
+
+def linear_elbo(
+    world: LinearGaussian,
+    x: Float[Tensor, "batch d"],
+    mean: Float[Tensor, "batch k"],
+    log_var: Float[Tensor, "batch k"],
+) -> Float[Tensor, " batch"]:
+    """The ELBO of a linear-Gaussian model under q = N(mean, diag(exp(log_var))), with no sampling.
+
+    Implements :eq:`eq-vae-linear-elbo`: E_q|x - W z - mu|^2 = |x - W mean - mu|^2 + sum_j var_j |w_j|^2.
+    """
+    error = (x - world.mean - mean @ world.weight.T).square().sum(-1) + log_var.exp() @ world.weight.square().sum(0)
+    noise_var = world.noise_std**2
+    log_lik = -0.5 * (world.d * (LOG_2PI + math.log(noise_var)) + error / noise_var)
+    return log_lik - kl_standard_normal(mean, log_var)
+
+
+# --- world 2: two latents, where everything is a sum over a grid ----------------------------------------------------
+
+
+@torch.no_grad()
+def grid_log_joint(model: VAE, x: Float[Tensor, "batch d"], axis: Float[Tensor, " n"]) -> Float[Tensor, "batch n n"]:
+    """log p(x, z) at every point z = (axis[i], axis[j]) of the grid, for a Bernoulli VAE with two latents.
+
+    Implements :eq:`eq-vae-grid-joint`. `axis` holds equally spaced points and serves both latents; one pass of the
+    decoder serves all examples.
+    """
+    if (model.k, model.likelihood) != (2, "bernoulli"):
+        raise ValueError(f"model has {model.k} latents and a {model.likelihood} likelihood, expected 2 and bernoulli")
+    z = torch.cartesian_prod(axis, axis)
+    logits = model.decoder(z)
+    log_prior = -LOG_2PI - 0.5 * z.square().sum(1)
+    return (x @ logits.T + (log_prior - F.softplus(logits).sum(1))).view(len(x), len(axis), len(axis))
+
+
+def grid_evidence(log_joint: Float[Tensor, "batch n n"], axis: Float[Tensor, " n"]) -> Float[Tensor, " batch"]:
+    """log p(x) = log of the integral of p(x, z), by the rule of equal weights on the grid.
+
+    Implements :eq:`eq-vae-grid-evidence`. Its error falls exponentially with the spacing while the posterior lies well
+    inside the grid and is wider than the spacing.
+    """
+    need_shape("log_joint", need_tensor("log_joint", log_joint, 3), (len(log_joint), len(axis), len(axis)))
+    return log_joint.flatten(1).logsumexp(1) + 2 * torch.log(axis[1] - axis[0])
+
+
+def grid_elbo(
+    log_joint: Float[Tensor, "batch n n"],
+    axis: Float[Tensor, " n"],
+    mean: Float[Tensor, "batch 2"],
+    log_var: Float[Tensor, "batch 2"],
+) -> Float[Tensor, " batch"]:
+    """E_q[log p(x, z)] + H(q) for q = N(mean, diag(exp(log_var))): no sampling, differentiable in q.
+
+    Implements :eq:`eq-vae-grid-elbo`. q factorises, so the average is q_1^T (log joint) q_2.
+    """
+    need_shape("mean", need_tensor("mean", mean, 2), (len(log_joint), 2))
+    need_shape("log_var", need_tensor("log_var", log_var, 2), (len(log_joint), 2))
+    log_q = -0.5 * (axis - mean[..., None]).square() * (-log_var[..., None]).exp()
+    q = log_q.softmax(-1)  # (batch, 2, n); normalised on the grid, where the sum is the integral to rounding
+    average = torch.einsum("bi,bij,bj->b", q[:, 0], log_joint, q[:, 1])
+    return average + (1 + LOG_2PI) + 0.5 * log_var.sum(1)
+
+
+def best_ellipse(
+    log_joint: Float[Tensor, "batch n n"],
+    axis: Float[Tensor, " n"],
+    mean: Float[Tensor, "batch 2"],
+    log_var: Float[Tensor, "batch 2"],
+    *,
+    n_steps: int = 200,
+    learning_rate: float = 0.05,
+) -> Gaussian:
+    """The best diagonal Gaussian of each example, found from (mean, log_var) by Adam on `grid_elbo`.
+
+    Implements :eq:`eq-vae-gaps`. What the encoder loses against it is the amortisation gap; what it still loses against
+    log p(x), the approximation gap. An example keeps its start if that was better. Cremer, Li & Duvenaud (2018).
+    """
+    start = [part.detach() for part in (mean, log_var)]
+    parts = [part.clone().requires_grad_() for part in start]
+    optimizer = torch.optim.Adam(parts, lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, need_count("n_steps", n_steps))
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        (-grid_elbo(log_joint, axis, *parts).sum()).backward()
+        optimizer.step()
+        schedule.step()
+    better = grid_elbo(log_joint, axis, *parts) > grid_elbo(log_joint, axis, *start)
+    return tuple(torch.where(better[:, None], new.detach(), old) for new, old in zip(parts, start, strict=True))
+
+
+# --- python -m dgmlib.vae: the measured runs of chapter 09 ----------------------------------------------------------
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
+OBJECTIVES = {"elbo": lambda model, x, _, generator: elbo(model, x, generator=generator), "iwae": iwae, "dreg": dreg}
+
+
+def negative_bound(
+    model: VAE, x: UInt8[Tensor, "batch d"], *, levels: int, n_samples: int, objective: str, generator: torch.Generator
+) -> Float[Tensor, " batch"]:
+    """The loss of one batch of grey levels; if there are more than two, each pixel is made 0/1 by a fresh draw."""
+    x = x.to(torch.get_default_dtype()) / (levels - 1)
+    x = x if levels == 2 else bernoulli(x, generator=generator)
+    return -OBJECTIVES[objective](model, x, n_samples, generator=generator)
+
+
+class BestModel(nn.Module):
+    """The copy of a model that had the highest score so far, kept on disk with the run it belongs to."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.register_buffer("score", torch.tensor(-math.inf))
+        self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
+
+    def consider(self, model: nn.Module, score: float) -> None:
+        """Keep a copy of `model` if `score` beats what is kept."""
+        if score > self.score:
+            self.model.load_state_dict(model.state_dict())
+            self.score.fill_(score)
+
+
+def train(options: argparse.Namespace, images: data.Images) -> tuple[VAE, float]:
+    """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
+    torch.manual_seed(options.seed)
+    flat, grey, device = images.train.flatten(1), images.levels - 1, images.train.device
+    model = VAE(flat.shape[1], options.latents, options.hidden, activation=ACTIVATIONS[options.activation]).to(device)
+    with torch.no_grad():  # the decoder starts from the mean image instead of a grey one
+        model.decoder[-1].bias.copy_(torch.logit((flat.float().mean(0) / grey).clamp(0.001, 0.999)))
+    epoch = len(flat) // options.batch_size
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * epoch, eta_min=0.02 * options.lr)
+    ema, best, bound = EMA(model), BestModel(model), OBJECTIVES[options.objective]
+    loss = partial(negative_bound, levels=images.levels, n_samples=options.samples, objective=options.objective)
+    noise = torch.Generator(device).manual_seed(options.seed)
+    step = gradient_step(model, loss, optimizer, ema=ema, schedule=schedule, generator=noise)
+    mark = [time.process_time()]
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        noise = torch.Generator(device).manual_seed(1)
+        valid = fixed_binarisation(images.valid, images.levels).split(1000)
+        score = torch.cat([bound(ema.model, x, options.samples, generator=noise) for x in valid]).mean().item()
+        best.consider(ema.model, score)
+        best.seconds += time.process_time() - mark[0]
+        mark[0] = time.process_time()
+        return {"valid bound": score}
+
+    batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
+    often = {"checkpoint": options.checkpoint, "every": epoch, "evaluate": evaluate, "evaluate_every": epoch}
+    fit(step, batches, options.epochs * epoch, state={**step.state, "best": best}, **often)
+    print(f"validation bound of the best epoch: {best.score.item():.2f}")
+    return best.model, best.seconds.item() / 60
+
+
+def fixed_binarisation(x: UInt8[Tensor, "n 1 h w"], levels: int) -> Float[Tensor, "n d"]:
+    """0/1 images whose pixels were drawn once, with a seed of their own."""
+    probs = x.flatten(1).to(torch.get_default_dtype()) / (levels - 1)
+    return bernoulli(probs, generator=torch.Generator(x.device).manual_seed(0))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train a Bernoulli VAE, estimate its test likelihood by importance sampling, draw from it, and save all that."""
+    parser = argparse.ArgumentParser(prog="python -m dgmlib.vae", description=main.__doc__)
+    parser.add_argument("--data", choices=["binarized_mnist", "mnist", "fashion", "digits"], default="binarized_mnist")
+    parser.add_argument("--latents", type=int, default=40)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[400])
+    parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="elbo")
+    parser.add_argument("--samples", type=int, default=1, help="importance samples of the objective")
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--eval-samples", type=int, default=200, help="importance samples of the test likelihood")
+    parser.add_argument("--test-images", type=int, help="judge on so many test images, drawn with a seed; default: all")
+    parser.add_argument("--judge", choices=["digits", "mnist"], help="let this classifier recognise 2,000 samples")
+    parser.add_argument("--widen", type=float, default=1.0, help="the encoder's deviations, as a proposal, times this")
+    parser.add_argument("--published", nargs=2, metavar=("NLL", "SOURCE"), help="what is to stand beside our number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--name", help="of the files written; default: vae_DATA")
+    parser.add_argument("--checkpoint", type=Path, help="default: runs/NAME.safetensors; a run is continued from it")
+    parser.add_argument("--out", type=Path, default=Path("book/results"), help="folder for the .json and the .png")
+    options = parser.parse_args(arguments)
+    options.command = "python -m dgmlib.vae " + shlex.join(sys.argv[1:] if arguments is None else arguments)
+    options.name = options.name or f"vae_{options.data}"
+    options.checkpoint = options.checkpoint or Path("runs") / f"{options.name}.safetensors"
+
+    join_processes()
+    images = data.load(options.data, options.device)
+    model, minutes = train(options, images)
+    if data_parallel()[0] == 0:
+        report(options, model, images, minutes)
+
+
+@torch.no_grad()
+def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes: float) -> None:
+    """Estimate the likelihood, let the classifier judge samples, write both down and draw a figure."""
+    import matplotlib.pyplot as plt
+
+    from dgmlib import plots
+
+    test, shape = fixed_binarisation(images.test, images.levels), images.test.shape[1:]
+    if options.test_images is not None:
+        test = data.subset(test, options.test_images, generator=torch.Generator().manual_seed(0))
+    noise, batches = torch.Generator(test.device).manual_seed(options.seed), test.split(100)
+
+    def mean(values: Iterable[Tensor]) -> float:
+        return torch.cat(list(values)).mean().item()
+
+    nll, plain = (
+        -mean(model.log_prob_is(x, options.eval_samples, widen=w, generator=noise) for x in batches)
+        for w in (options.widen, 1.0)
+    )
+    bound = mean(elbo(model, x, generator=noise) for x in batches)
+    active = int((unit_activity(torch.cat([model.encode(x)[0] for x in batches])) > 0.01).sum())
+    proposal = f"the encoder's deviations times {options.widen:g} (times 1: {plain:.2f})"
+    print(f"test NLL {nll:.2f} nats, {options.eval_samples} importance samples, {proposal}; -ELBO {-bound:.2f}")
+    print(f"{active} of {options.latents} units active; {minutes:.1f} minutes of training (processor time)")
+    train = fixed_binarisation(images.train, images.levels)
+    codes = torch.cat([reparameterise(*model.encode(x), generator=noise)[0] for x in train.split(1000)])
+    mended = fit_prior(codes[torch.randperm(len(codes), generator=noise, device=noise.device)[:20_000]], 10)
+    fitted = mended.sample(2000, generator=noise).to(codes.dtype)
+    latents = {"the prior": model.sample_prior(2000, generator=noise), "ten Gaussians fitted to the codes": fitted}
+    samples = {name: model.pixel_means(z).view(-1, *shape) for name, z in latents.items()}
+    titles = {name: f"latents from {name}" for name in samples}
+    trained_on = options.objective + f"-{options.samples}" * (options.objective != "elbo")
+    shared = {
+        "model": f"VAE {test.shape[1]}-{'-'.join(map(str, options.hidden))}-{options.latents} ({trained_on})",
+        "data": options.data.replace("_", " "),
+        "command": options.command,
+        "device": f"{test.device.type}, threads: {torch.get_num_threads()}",
+        "seeds": [options.seed],
+        "minutes": minutes,
+    }
+    if options.judge:
+        judge = load_classifier(options.judge, test.device)
+        real = judge.recognised(test.view(-1, *shape)).share
+        verdicts = {name: judge.recognised(x) for name, x in samples.items()}
+        for name, (share, counts) in verdicts.items():
+            print(f"recognised, latents from {name}: {share:.1%} (test images: {real:.1%}); by class {counts.tolist()}")
+            titles[name] += f": {share:.0%} recognised (test images: {real:.0%})"
+        what = "share of 2,000 decoder means given to a class with probability 0.9, latents from ten Gaussians fitted "
+        what += f"to training codes (from the prior: {verdicts['the prior'].share:.3f}; real test images: {real:.3f})"
+        path = options.out / f"{options.name}_samples.json"
+        save_result(path, title="Samples of a VAE, recognised", metric=what, ours=[share], published=None, **shared)
+    what = f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples, {proposal}"
+    published = options.published and {"value": float(options.published[0]), "source": options.published[1]}
+    path = options.out / f"{options.name}.json"
+    save_result(path, title="Variational autoencoder", metric=what, ours=[nll], published=published, **shared)
+    plots.style()
+    figure, axes = plt.subplots(3, 1, figsize=(7, 4.2))
+    shown = test[:: max(1, len(test) // 20)][:20]  # spread over the set, which may be sorted by class
+    pairs = torch.cat([shown, model.pixel_means(model.encode(shown)[0])]).view(-1, *shape)
+    plots.show_images(pairs, ncols=20, title="test images, and decoder means at their encoder means", ax=axes[0])
+    for name, ax in zip(samples, axes[1:], strict=True):
+        plots.show_images(samples[name][:60], ncols=20, title=titles[name], ax=ax)
+    figure.savefig(options.out / f"{options.name}.png", dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
