@@ -104,7 +104,7 @@ def load_classifier(name: str, device: torch.device | str = "cpu") -> ConvClassi
     """
     path = WEIGHTS / f"{need_option('name', name, SIDES)}.safetensors"
     with torch.random.fork_rng(devices=[]):  # weights about to be replaced should not move the caller's dice
-        classifier = ConvClassifier(SIDES[name])
+        classifier = ConvClassifier(SIDES[name]).float()  # whatever the caller's default dtype is
     load_checkpoint(path, {"classifier": classifier})
     return classifier.requires_grad_(False).eval().to(device)
 

@@ -68,11 +68,10 @@ def js_divergence(p: Law, q: Law) -> Value:
     Implements :eq:`eq-js`. Lin, 1991. Its square root is a metric.
     """
     p, q = _pair(p, q)
-
-    def half(a: Tensor, b: Tensor) -> Tensor:  # a log(a/m); the ratio first, as m may underflow where a does not
-        return _x_log_y(a, 2 * a / torch.where(a + b > 0, a + b, 1.0))
-
-    return ((half(p, q) + half(q, p)).sum(-1) / 2).clamp(min=0)  # rounding below 0 would spoil the root
+    total = p + q
+    total = torch.where(total > 0, total, 1.0)
+    halves = _x_log_y(p, 2 * p / total) + _x_log_y(q, 2 * q / total)  # p/m before the log: m may underflow, p not
+    return (halves.sum(-1) / 2).clamp(min=0)  # rounding below 0 would spoil the root
 
 
 def renyi_divergence(p: Law, q: Law, alpha: float) -> Value:

@@ -7,14 +7,9 @@ return one value per example, in nats; importance samples stand along a first ax
 """
 
 import argparse
-import copy
 import math
-import shlex
-import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -35,7 +30,8 @@ from dgmlib.core import (
     randn_like,
 )
 from dgmlib.nets import MLP
-from dgmlib.train import EMA, fit, gradient_step, join_processes, save_result
+from dgmlib.runs import fit_best, run_options, run_parser
+from dgmlib.train import EMA, gradient_step, join_processes, save_result
 from dgmlib.vi import iwae_bound, log_mean_exp
 from dgmlib.worlds import LOG_2PI, GaussianMixture, LinearGaussian
 
@@ -51,6 +47,7 @@ def normal_log_prob(
 
     Implements :eq:`eq-vae-gaussian`. The normalisation -log_var/2 counts once a coordinate, broadcast or not.
     """
+    need_shape("mean", need_tensor("mean", mean), (*mean.shape[:-1], need_tensor("x", x).shape[-1]))
     return -0.5 * (LOG_2PI + log_var + (x - mean).square() * (-log_var).exp()).sum(-1)
 
 
@@ -60,6 +57,7 @@ def bernoulli_log_prob(x: Float[Tensor, "*#batch d"], logits: Float[Tensor, "*ba
     Implements :eq:`eq-vae-bernoulli`. Summed over pixels. For grey x in between the same expression is no log-density:
     see `continuous_bernoulli_log_norm`.
     """
+    need_shape("logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("x", x).shape[-1]))
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
@@ -95,6 +93,9 @@ def kl_diagonal(
 
     Implements :eq:`eq-vae-kl-diagonal`. `dgmlib.divergences.kl_gaussian` has the same for full covariances.
     """
+    need_shape("log_var", need_tensor("log_var", log_var), tuple(need_tensor("mean", mean).shape))
+    for name, prior in (("prior_mean", prior_mean), ("prior_log_var", prior_log_var)):
+        need_shape(name, need_tensor(name, prior), (*prior.shape[:-1], mean.shape[-1]))
     return kl_standard_normal((mean - prior_mean) * (-0.5 * prior_log_var).exp(), log_var - prior_log_var)
 
 
@@ -124,7 +125,7 @@ class VAE(nn.Module):
     `likelihood` is "bernoulli" (0/1 data, the decoder gives logits) or "gaussian" (it gives means; one variance for
     all pixels, `noise_var`, fixed, or learned when None). `hidden=()` makes both maps affine.
 
-    `log_likelihood`, `encode` and what uses them refuse data of another shape or dtype.
+    Its methods, and what uses them, refuse data and latents of another shape or dtype.
     Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
     """
 
@@ -158,10 +159,12 @@ class VAE(nn.Module):
 
     def pixel_means(self, z: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch d"]:
         """E[x | z]."""
+        need_shape("z", need_tensor("z", z), (*z.shape[:-1], self.k))
         return self.decoder(z).sigmoid() if self.likelihood == "bernoulli" else self.decoder(z)
 
     def log_likelihood(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch k"]) -> Tensor:
         """log p(x | z) for each sample and example, `(*samples, batch)`."""
+        need_shape("z", need_tensor("z", z), (*z.shape[:-1], self.k))
         if self.likelihood == "bernoulli":
             return bernoulli_log_prob(x, self.decoder(z))
         return normal_log_prob(x, self.decoder(z), self.log_noise_var)
@@ -471,6 +474,14 @@ def best_ellipse(
 
 # --- python -m dgmlib.vae: the measured runs of chapter 09 ----------------------------------------------------------
 
+WIDTHS = (
+    1.0,
+    1.1,
+    1.2,
+    1.3,
+    1.4,
+    1.5,
+)  # the encoder's deviations, as a proposal, times the one that validation prefers
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 OBJECTIVES = {"elbo": lambda model, x, _, generator: elbo(model, x, generator=generator), "iwae": iwae, "dreg": dreg}
 
@@ -484,22 +495,6 @@ def negative_bound(
     return -OBJECTIVES[objective](model, x, n_samples, generator=generator)
 
 
-class BestModel(nn.Module):
-    """The copy of a model that had the highest score so far, kept on disk with the run it belongs to."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
-        self.register_buffer("score", torch.tensor(-math.inf))
-        self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
-
-    def consider(self, model: nn.Module, score: float) -> None:
-        """Keep a copy of `model` if `score` beats what is kept."""
-        if score > self.score:
-            self.model.load_state_dict(model.state_dict())
-            self.score.fill_(score)
-
-
 def train(options: argparse.Namespace, images: data.Images) -> tuple[VAE, float]:
     """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
     torch.manual_seed(options.seed)
@@ -510,25 +505,18 @@ def train(options: argparse.Namespace, images: data.Images) -> tuple[VAE, float]
     epoch = len(flat) // options.batch_size
     optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * epoch, eta_min=0.02 * options.lr)
-    ema, best, bound = EMA(model), BestModel(model), OBJECTIVES[options.objective]
+    bound = OBJECTIVES[options.objective]
     loss = partial(negative_bound, levels=images.levels, n_samples=options.samples, objective=options.objective)
     noise = torch.Generator(device).manual_seed(options.seed)
-    step = gradient_step(model, loss, optimizer, ema=ema, schedule=schedule, generator=noise)
-    mark = [time.process_time()]
+    step = gradient_step(model, loss, optimizer, ema=EMA(model), schedule=schedule, generator=noise)
 
-    @torch.no_grad()
-    def evaluate() -> dict[str, float]:
+    def score(model: VAE) -> float:
         noise = torch.Generator(device).manual_seed(1)
         valid = fixed_binarisation(images.valid, images.levels).split(1000)
-        score = torch.cat([bound(ema.model, x, options.samples, generator=noise) for x in valid]).mean().item()
-        best.consider(ema.model, score)
-        best.seconds += time.process_time() - mark[0]
-        mark[0] = time.process_time()
-        return {"valid bound": score}
+        return torch.cat([bound(model, x, options.samples, generator=noise) for x in valid]).mean().item()
 
     batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
-    often = {"checkpoint": options.checkpoint, "every": epoch, "evaluate": evaluate, "evaluate_every": epoch}
-    fit(step, batches, options.epochs * epoch, state={**step.state, "best": best}, **often)
+    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, checkpoint=options.checkpoint)
     print(f"validation bound of the best epoch: {best.score.item():.2f}")
     return best.model, best.seconds.item() / 60
 
@@ -541,7 +529,7 @@ def fixed_binarisation(x: UInt8[Tensor, "n 1 h w"], levels: int) -> Float[Tensor
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a Bernoulli VAE, estimate its test likelihood by importance sampling, draw from it, and save all that."""
-    parser = argparse.ArgumentParser(prog="python -m dgmlib.vae", description=main.__doc__)
+    parser = run_parser("dgmlib.vae", main.__doc__)
     parser.add_argument("--data", choices=["binarized_mnist", "mnist", "fashion", "digits"], default="binarized_mnist")
     parser.add_argument("--latents", type=int, default=40)
     parser.add_argument("--hidden", type=int, nargs="+", default=[400])
@@ -554,17 +542,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--eval-samples", type=int, default=200, help="importance samples of the test likelihood")
     parser.add_argument("--test-images", type=int, help="judge on so many test images, drawn with a seed; default: all")
     parser.add_argument("--judge", choices=["digits", "mnist"], help="let this classifier recognise 2,000 samples")
-    parser.add_argument("--widen", type=float, default=1.0, help="the encoder's deviations, as a proposal, times this")
-    parser.add_argument("--published", nargs=2, metavar=("NLL", "SOURCE"), help="what is to stand beside our number")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--name", help="of the files written; default: vae_DATA")
-    parser.add_argument("--checkpoint", type=Path, help="default: runs/NAME.safetensors; a run is continued from it")
-    parser.add_argument("--out", type=Path, default=Path("book/results"), help="folder for the .json and the .png")
-    options = parser.parse_args(arguments)
-    options.command = "python -m dgmlib.vae " + shlex.join(sys.argv[1:] if arguments is None else arguments)
-    options.name = options.name or f"vae_{options.data}"
-    options.checkpoint = options.checkpoint or Path("runs") / f"{options.name}.safetensors"
+    options = run_options(parser, arguments, name="vae_{data}")
 
     join_processes()
     images = data.load(options.data, options.device)
@@ -588,13 +566,19 @@ def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes
     def mean(values: Iterable[Tensor]) -> float:
         return torch.cat(list(values)).mean().item()
 
-    nll, plain = (
-        -mean(model.log_prob_is(x, options.eval_samples, widen=w, generator=noise) for x in batches)
-        for w in (options.widen, 1.0)
-    )
+    def importance_nll(x: Tensor, widen: float) -> float:
+        noise = torch.Generator(x.device).manual_seed(options.seed)  # the same noise for every factor
+        return -mean(
+            model.log_prob_is(part, options.eval_samples, widen=widen, generator=noise) for part in x.split(100)
+        )
+
+    valid = fixed_binarisation(images.valid, images.levels)
+    valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
+    widen = min(WIDTHS, key=partial(importance_nll, valid))
+    nll, plain = importance_nll(test, widen), importance_nll(test, 1.0)
     bound = mean(elbo(model, x, generator=noise) for x in batches)
     active = int((unit_activity(torch.cat([model.encode(x)[0] for x in batches])) > 0.01).sum())
-    proposal = f"the encoder's deviations times {options.widen:g} (times 1: {plain:.2f})"
+    proposal = f"the encoder's deviations times {widen:g} (times 1: {plain:.2f})"
     print(f"test NLL {nll:.2f} nats, {options.eval_samples} importance samples, {proposal}; -ELBO {-bound:.2f}")
     print(f"{active} of {options.latents} units active; {minutes:.1f} minutes of training (processor time)")
     train = fixed_binarisation(images.train, images.levels)
@@ -617,17 +601,27 @@ def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes
         judge = load_classifier(options.judge, test.device)
         real = judge.recognised(test.view(-1, *shape)).share
         verdicts = {name: judge.recognised(x) for name, x in samples.items()}
-        for name, (share, counts) in verdicts.items():
-            print(f"recognised, latents from {name}: {share:.1%} (test images: {real:.1%}); by class {counts.tolist()}")
-            titles[name] += f": {share:.0%} recognised (test images: {real:.0%})"
-        what = "share of 2,000 decoder means given to a class with probability 0.9, latents from ten Gaussians fitted "
-        what += f"to training codes (from the prior: {verdicts['the prior'].share:.3f}; real test images: {real:.3f})"
+        for name, verdict in verdicts.items():
+            by_class = f"by class {verdict.counts.tolist()}"
+            print(f"recognised, latents from {name}: {verdict.share:.1%} (test images: {real:.1%}); {by_class}")
+            titles[name] += f": {verdict.share:.0%} recognised (test images: {real:.0%})"
+        share, counts = verdicts["the prior"]
+        mended_share = verdicts["ten Gaussians fitted to the codes"].share
+        what = "share of 2,000 decoder means at draws from the prior given to a class with probability 0.9; the rarest "
+        what += f"class has {counts.min() / counts.sum():.1%} of them (draws from ten Gaussians fitted to training "
+        what += f"codes: {mended_share:.3f}; real test images: {real:.3f})"
         path = options.out / f"{options.name}_samples.json"
-        save_result(path, title="Samples of a VAE, recognised", metric=what, ours=[share], published=None, **shared)
+        save_result(
+            path,
+            title="Samples of a VAE, recognised",
+            metric=what,
+            ours=[share],
+            published=None,
+            **shared,
+        )
     what = f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples, {proposal}"
-    published = options.published and {"value": float(options.published[0]), "source": options.published[1]}
     path = options.out / f"{options.name}.json"
-    save_result(path, title="Variational autoencoder", metric=what, ours=[nll], published=published, **shared)
+    save_result(path, title="Variational autoencoder", metric=what, ours=[nll], published=options.published, **shared)
     plots.style()
     figure, axes = plt.subplots(3, 1, figsize=(7, 4.2))
     shown = test[:: max(1, len(test) // 20)][:20]  # spread over the set, which may be sorted by class

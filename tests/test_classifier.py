@@ -264,3 +264,15 @@ def test_the_target_of_scrambled_images_is_a_probability_vector(monkeypatch):
 
 def test_the_shipped_recipes_are_those_of_the_shipped_weights():
     assert classifier.RECIPES == {"digits": (200, 64, 1), "mnist": (6, 128, 2)}
+
+
+def test_the_weights_load_under_any_default_dtype():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        classifier = load_classifier("digits")
+    finally:
+        torch.set_default_dtype(before)
+    assert {p.dtype for p in classifier.parameters()} == {torch.float32}
+    x = torch.rand(3, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(classifier.probabilities(x), load_classifier("digits").probabilities(x))

@@ -1,22 +1,26 @@
 """The VAE, its bounds and its two worlds against torch.distributions, closed forms, quadrature and each other."""
 
+import contextlib
+import io
 import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import jaxtyping
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from dgmlib import vae, vi
+from dgmlib import data, plots, runs, vae, vi
 from dgmlib.bugs import wrong
-from dgmlib.core import global_batch
+from dgmlib.core import bernoulli, global_batch
 from dgmlib.divergences import kl_gaussian
 from dgmlib.worlds import GaussianMixture, LinearGaussian
 
@@ -117,6 +121,8 @@ def test_continuous_bernoulli_integrates_to_one():
         plain = torch.exp(x * logit - torch.nn.functional.softplus(logit)).mean()
         assert abs((vae.continuous_bernoulli_log_norm(logit[None])[0].exp() * plain) - 1) < 1e-6
     assert (vae.continuous_bernoulli_log_norm(logits) >= math.log(2) - 1e-12).all()
+    u = 0.0199 / 2  # the last of the series, where the quotient still has all its digits
+    assert abs(vae.continuous_bernoulli_log_norm(f64(2 * u)).item() - math.log(2 * u / math.tanh(u))) < 1e-14
     logits.requires_grad_()
     (gradient,) = torch.autograd.grad(vae.continuous_bernoulli_log_norm(logits).sum(), logits)
     assert torch.isfinite(gradient).all()
@@ -143,7 +149,8 @@ def test_kl_of_two_diagonal_gaussians():
     mean, lv, other, other_lv = (torch.randn(5, 3, generator=rng(i), dtype=torch.float64) for i in range(4))
     full = kl_gaussian(mean, torch.diag_embed(lv.exp()), other, torch.diag_embed(other_lv.exp()))
     close(vae.kl_diagonal(mean, lv, other, other_lv), full)
-    close(vae.kl_diagonal(mean, lv, other[:1], other_lv[:1])[0], full[0])
+    for prior in ((other[:1], other_lv[:1]), (other[0], other_lv[0])):
+        close(vae.kl_diagonal(mean, lv, *prior)[0], full[0])
 
 
 @pytest.mark.equation("eq-vae-reparameterise")
@@ -532,6 +539,67 @@ def test_wrong_input_is_refused_in_one_sentence(sentence, untyped):
     assert "\n" not in str(refusal.value)
 
 
+def test_latents_may_have_an_axis_of_samples():
+    model, z = small(), torch.randn(3, 4, 2, generator=rng(), dtype=torch.float64)
+    close(model.pixel_means(z)[1], model.pixel_means(z[1]))
+    close(model.log_likelihood(bits(), z)[1], model.log_likelihood(bits(), z[1]))
+
+
+AXIS, GRID = torch.linspace(-1, 1, 5), torch.zeros(1, 5, 5)
+ALSO_REFUSED = {
+    "kl_standard_normal": (lambda: vae.kl_standard_normal([0.0], f64(0.0)), "mean is a list, expected a torch.Tensor"),
+    "kl_diagonal": (lambda: vae.kl_diagonal(X, X[:1], X, X), "log_var has shape (1, 3), expected (2, 3)"),
+    "kl_diagonal, prior": (lambda: vae.kl_diagonal(X, X, X, X[:, :1]), "prior_log_var has shape (2, 1), expected"),
+    "normal": (lambda: vae.normal_log_prob(X, X[:, :1], X), "mean has shape (2, 1), expected (2, 3)"),
+    "normal, dtype": (lambda: vae.normal_log_prob(X.long(), X, X), "x has dtype torch.int64, expected a floating"),
+    "bernoulli": (lambda: vae.bernoulli_log_prob(X, X[:, :1]), "logits has shape (2, 1), expected (2, 3)"),
+    "bernoulli, dtype": (lambda: vae.bernoulli_log_prob(X.bool(), X), "x has dtype torch.bool, expected a floating"),
+    "pixel_means": (lambda: small().pixel_means(X), "z has shape (2, 3), expected (2, 2)"),
+    "pixel_means, dtype": (lambda: small().pixel_means(X[:, :2].long()), "z has dtype torch.int64, expected"),
+    "log_likelihood": (lambda: small().log_likelihood(bits(), X), "z has shape (2, 3), expected (2, 2)"),
+    "log_joint": (lambda: small().log_joint(bits()[:, :5], X[:1, :2]), "logits has shape (1, 6), expected (1, 5)"),
+    "reparameterise": (lambda: vae.reparameterise(X, X, 0), "n_samples is 0, expected at least 1"),
+    "sample": (lambda: small().sample(0), "n is 0, expected at least 1"),
+    "sample_prior": (lambda: small().sample_prior(2.0), "n is 2.0, expected an int"),
+    "logits, empty": (lambda: vae.continuous_bernoulli_log_norm(X[:0]), "logits has shape (0, 3), expected at least"),
+    "aggregate": (lambda: vae.aggregate_log_prob(X, X, X[:1]), "log_var has shape (1, 3), expected (2, 3)"),
+    "activity, axes": (lambda: vae.unit_activity(X[0]), "mean has shape (3,), expected 2 axes"),
+    "activity, dtype": (lambda: vae.unit_activity(X.long()), "mean has dtype torch.int64, expected a floating dtype"),
+    "ppca, NaN": (lambda: vae.ppca(X * math.nan, 1), "cov has 6 NaN or infinite values"),
+    "ppca, noise": (lambda: vae.ppca(torch.eye(3), 1, 0.0), "noise_var is 0.0, expected a number"),
+    "water": (lambda: vae.water_filling(f64(1.0), 0.0), "noise_var is 0.0, expected a number in (0.0, inf)"),
+    "linear encoder": (lambda: vae.best_linear_encoder(WORLD, X[:, :2]), "x has"),
+    "linear elbo": (
+        lambda: vae.linear_elbo(WORLD, X, X[:, :2], X[:1, :2]),
+        "log_var has shape (1, 2), expected (2, 2)",
+    ),
+    "grid, latents": (lambda: vae.grid_log_joint(vae.VAE(6, 3), bits(), AXIS), "model has 3 latents and a bernoulli"),
+    "evidence, axes": (lambda: vae.grid_evidence(GRID[0], AXIS), "log_joint has shape (5, 5), expected 3 axes"),
+    "grid elbo": (lambda: vae.grid_elbo(GRID, AXIS, X[:1, :2], X[:, :2]), "log_var has shape (2, 2), expected (1, 2)"),
+    "ellipse": (lambda: vae.best_ellipse(GRID, AXIS, X[:, :2], X[:, :2]), "mean has shape (2, 2), expected (1, 2)"),
+}
+
+
+@pytest.mark.parametrize("call, sentence", ALSO_REFUSED.values(), ids=ALSO_REFUSED)
+def test_each_entry_point_refuses_more_than_one_thing(call, sentence, untyped):
+    with pytest.raises((ValueError, TypeError)) as refusal:
+        call()
+    assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [vae.elbo_terms, vae.elbo, *(lambda model, x, f=f: f(model, x, 3) for f in (vae.log_weights, vae.iwae, vae.dreg)),
+     lambda model, x: model.log_prob_is(x, 3)],
+    ids=["elbo_terms", "elbo", "log_weights", "iwae", "dreg", "log_prob_is"],
+)  # fmt: skip
+def test_every_objective_refuses_data_of_another_shape_or_kind(objective, untyped):
+    with pytest.raises(ValueError, match=r"^x has shape \(4, 5\), expected \(4, 6\)"):
+        objective(small(), bits()[:, :5])
+    with pytest.raises(TypeError, match=r"^x has dtype torch.int64, expected a floating dtype"):
+        objective(small(), bits().long())
+
+
 # --- python -m dgmlib.vae -------------------------------------------------------------------------------------------
 
 
@@ -540,10 +608,22 @@ def arguments(folder, *extra):
     return [*small_run.split(), "--checkpoint", str(folder / "t.safetensors"), "--out", str(folder), *extra]
 
 
+SHOWN = []  # what `main` drew: (images, options of show_images)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vae")
-    vae.main(arguments(folder))
+    folder, show = tmp_path_factory.mktemp("vae"), plots.show_images
+    SHOWN.clear()
+
+    def recorded(images, **options):
+        SHOWN.append((images, options))
+        return show(images, **options)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(plots, "show_images", recorded)
+        vae.main(arguments(folder))
+    (folder / "printed").write_text(printed.getvalue())
     return folder
 
 
@@ -555,11 +635,38 @@ def test_main_trains_evaluates_samples_and_saves(finished):
     assert (finished / "t.png").stat().st_size > 5000
 
 
+def test_main_draws_test_images_and_samples_and_prints_what_it_found(finished):
+    (pairs, first), *sampled = SHOWN
+    test = vae.fixed_binarisation(data.load("digits").test, 17)
+    assert torch.equal(pairs[:20].flatten(1), test[::12][:20]) and len(pairs) == 40 and len(sampled) == 2
+    assert not torch.equal(sampled[0][0], sampled[1][0])
+    names = ("the prior", "ten Gaussians fitted to the codes")
+    printed = (finished / "printed").read_text()
+    for name, (images, options) in zip(names, sampled, strict=True):
+        assert images.shape == (60, 1, 8, 8) and options["ncols"] == 20
+        share, real = re.search(
+            rf"latents from {name}: (\d+)\.\d% \(test images: (\d+)\.\d%\); by class", printed
+        ).groups()
+        title = re.fullmatch(rf"latents from {name}: (\d+)% recognised \(test images: (\d+)%\)", options["title"])
+        assert abs(int(title[1]) - int(share)) <= 1 and abs(int(title[2]) - int(real)) <= 1
+    assert [options["ax"].get_subplotspec().rowspan.start for _, options in SHOWN] == [0, 1, 2]
+    assert "test images" in first["title"] and first["ncols"] == 20
+    assert re.search(r"validation bound of the best epoch: -\d\d\.\d\d\n", printed)
+    assert re.search(r"^[0-2] of 3 units active; \d+\.\d minutes", printed, re.MULTILINE)
+    found = re.search(
+        r"test NLL (\S+) nats, 5 importance samples, .* times \S+ \(times 1: (\S+)\); -ELBO (\S+)", printed
+    )
+    best, plain, bound = map(float, found.groups())
+    assert best < plain + 1 and plain < bound  # five samples bound more tightly than one
+    assert best == pytest.approx(json.loads((finished / "t.json").read_text())["ours"]["values"][0], abs=0.006)
+    assert plt.imread(finished / "t.png").shape[:2] == (420, 700) and not plt.get_fignums()
+
+
 def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
     class Stop(Exception):
         pass
 
-    calls, consider = [], vae.BestModel.consider
+    calls, consider = [], runs.BestModel.consider
 
     def interrupted(self, *given):
         calls.append(0)
@@ -567,10 +674,10 @@ def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
             raise Stop
         consider(self, *given)
 
-    monkeypatch.setattr(vae.BestModel, "consider", interrupted)
+    monkeypatch.setattr(runs.BestModel, "consider", interrupted)
     with pytest.raises(Stop):
         vae.main(arguments(tmp_path))
-    monkeypatch.setattr(vae.BestModel, "consider", consider)
+    monkeypatch.setattr(runs.BestModel, "consider", consider)
     vae.main(arguments(tmp_path))
     a, b = (json.loads((folder / "t.json").read_text())["ours"] for folder in (finished, tmp_path))
     assert a == b
@@ -589,3 +696,43 @@ def test_two_processes_learn_what_one_does(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
     one, two = (json.loads((tmp_path / n / "t.json").read_text())["ours"]["mean"] for n in ("1", "2"))
     assert abs(one - two) < 1e-3 and one != pytest.approx(44.36, abs=0.01)
+
+
+def test_grey_levels_are_drawn_afresh_and_two_levels_are_taken_as_they_are():
+    model, x = small().float(), torch.tensor([[0, 1, 2, 2, 0, 1]], dtype=torch.uint8)
+    loss = {"n_samples": 1, "objective": "elbo"}
+    noise = rng()
+    drawn = bernoulli(x / 2.0, generator=noise)
+    assert torch.equal(
+        -vae.elbo(model, drawn, generator=noise), vae.negative_bound(model, x, levels=3, **loss, generator=rng())
+    )
+    ones = (x > 0).to(torch.uint8)
+    assert torch.equal(
+        -vae.elbo(model, ones.float(), generator=rng()),
+        vae.negative_bound(model, ones, levels=2, **loss, generator=rng()),
+    )
+    images = x.view(1, 1, 2, 3)
+    assert torch.equal(vae.fixed_binarisation(images, 3), bernoulli(x / 2.0, generator=rng(0)))
+
+
+def test_a_run_starts_from_the_mean_image_and_is_scored_with_noise_of_its_own(tmp_path, monkeypatch):
+    seen = {}
+
+    class Stop(Exception):
+        pass
+
+    def stop(step, batches, n_steps, score, **options):
+        seen.update(step=step, n_steps=n_steps, score=score, **options)
+        raise Stop
+
+    monkeypatch.setattr(vae, "fit_best", stop)
+    with pytest.raises(Stop):
+        vae.main(arguments(tmp_path, "--samples", "2", "--objective", "iwae"))
+    images, step = data.load("digits"), seen["step"]
+    share = images.train.flatten(1).double().mean(0) / 16
+    close(step.model.decoder[-1].bias.double().sigmoid(), share.clamp(0.001, 0.999), rtol=1e-5)
+    assert (seen["n_steps"], seen["every"], seen["checkpoint"]) == (3 * 12, 12, tmp_path / "t.safetensors")
+    assert (step.schedule.eta_min, step.schedule.T_max, step.schedule.base_lrs) == (0.02 * 1e-3, 36, [1e-3])
+    with torch.no_grad():
+        valid = vae.fixed_binarisation(images.valid, 17)
+        assert seen["score"](step.model) == vae.iwae(step.model, valid, 2, generator=rng(1)).mean().item()

@@ -10,6 +10,7 @@ from torch.distributions import Dirichlet, MultivariateNormal, Normal
 
 from dgmlib import vi
 from dgmlib.bugs import wrong
+from dgmlib.estimation import normal_posterior
 from dgmlib.worlds import LinearGaussian
 
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
@@ -126,6 +127,8 @@ def test_the_variance_of_a_weight():
     cov = torch.stack([torch.eye(2), torch.diag(torch.tensor([1.0, 0.4]))]).double()
     both = vi.renyi2_gaussian(torch.zeros(2, 2).double(), torch.eye(2).double(), torch.zeros(2, 2).double(), cov)
     close(both, f64(0.0, math.inf))
+    zeros = torch.zeros(3, 2, 2).double()
+    close(vi.renyi2_gaussian(zeros, torch.eye(2).double(), zeros, cov.expand(3, 2, 2, 2)), both.expand(3, 2))
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------------
@@ -331,6 +334,17 @@ def test_mean_field_of_a_mixture(d):
     assert_mean(log_p - log_q, fit.elbo[-1])
 
 
+@pytest.mark.equation("eq-cavi-mixture")
+def test_a_sweep_of_the_mixture_is_the_conjugate_update_of_each_component():
+    x, r = randn(5, 1), torch.eye(2, dtype=torch.float64)[[0, 0, 1, 0, 1]]
+    fit = vi.cavi_mixture(x, r, 0.7, 3.0, 0.5, 1)
+    for j in (0, 1):
+        mean, variance = normal_posterior(x[r[:, j] == 1][:, 0], 0.5**2, 0.0, 3.0**2)
+        close(fit.mean[j, 0], mean)
+        close(fit.variance[j], variance)
+    close(fit.concentration, f64(3.7, 2.7))
+
+
 @pytest.mark.notes("H4-18")
 def test_a_small_concentration_prunes_components():
     x = torch.cat([randn(40, 1) * 0.3 - 2, randn(40, 1, seed=1) * 0.3 + 2])
@@ -354,6 +368,13 @@ def test_svi_finds_each_datums_posterior():
     close(mean, posterior, atol=1e-6)
     close((2 * log_std).exp(), cov.diagonal().expand(4, 2), atol=1e-6)
     assert not mean.requires_grad and (start == 0).all()
+
+
+def test_the_defaults_of_svi_are_those_of_its_signature():
+    unsaid, said, other = (
+        vi.svi(log_joint, PRIOR, PRIOR, 3, *options, generator=rng()) for options in ((), (0.05, 8), (0.05, 9))
+    )
+    assert all(map(torch.equal, unsaid, said)) and not torch.equal(unsaid[0], other[0])
 
 
 @pytest.mark.notes("N4-066", "N4-057")
@@ -410,6 +431,18 @@ def likelihood(z):
     return vi.log_likelihood_linear(WORLD, X, z)
 
 
+def test_ais_moves_at_every_inner_temperature_and_at_no_other():
+    visited = []
+
+    def stay(z, beta, generator):
+        visited.append(beta)
+        return z
+
+    log_weights = vi.annealed_importance(likelihood, PRIOR[None], stay, f64(0.1, 0.3, 0.6, 1.0))
+    assert visited == [0.3, 0.6]
+    close(log_weights, 0.9 * likelihood(PRIOR[None]))
+
+
 @pytest.mark.equation("eq-ais")
 @pytest.mark.notes("H0-12")
 def test_ais_is_unbiased_both_ways():
@@ -448,6 +481,16 @@ REFUSALS = {
     "weights, int": (lambda: vi.log_mean_exp(torch.ones(2).long(), 0), TypeError, "log_weights has dtype torch.int64"),
     "weights, empty": (lambda: vi.log_mean_exp(f64(), 0), ValueError, r"log_weights has shape \(0,\), expected at"),
     "ess": (lambda: vi.effective_sample_size(f64(0.0)), ValueError, r"log_weights has shape \(1,\), expected 2 axes"),
+    "iwae, int": (
+        lambda: vi.iwae_bound(W2.long()),
+        TypeError,
+        "log_weights has dtype torch.int64, expected a floating",
+    ),
+    "ess, empty": (
+        lambda: vi.effective_sample_size(W2[:0]),
+        ValueError,
+        r"log_weights has shape \(0, 2\), expected at",
+    ),
     "elbo, log_q": (lambda: vi.elbo(W2, W2[:1]), ValueError, r"log_q has shape \(1, 2\), expected \(2, 2\)"),
     "elbo, axes": (lambda: vi.elbo(W2[0], W2[0]), ValueError, r"log_joint has shape \(2,\), expected 2 axes"),
     "renyi": (
@@ -455,12 +498,18 @@ REFUSALS = {
         ValueError,
         r"mean_q has shape \(1,\), expected \(2,\)",
     ),
+    "renyi, int": (lambda: vi.renyi2_gaussian(W2[0].long(), W2, W2[0], W2), TypeError, "mean_p has dtype torch.int64"),
     "chol": (lambda: vi.gaussian_sample(W2, W2, 3), ValueError, r"chol has shape \(2, 2\), expected \(2, 2, 2\)"),
     "n_samples": (lambda: vi.gaussian_sample(PRIOR, ROOT, 0), ValueError, "n_samples is 0, expected at least 1"),
     "noise": (
         lambda: vi.reparameterize(PRIOR, ROOT, randn(4, 1, 2)),
         ValueError,
         r"noise has shape \(4, 1, 2\), expected \(4, 3, 2\)",
+    ),
+    "reparameterize, chol": (
+        lambda: vi.reparameterize(PRIOR, ROOT[:1], randn(4, 3, 2)),
+        ValueError,
+        r"chol has shape \(1, 2, 2\), expected \(3, 2, 2\)",
     ),
     "z": (lambda: vi.gaussian_log_prob(W2, PRIOR, ROOT), ValueError, r"z has shape \(2, 2\), expected 3 axes"),
     "z, batch": (
@@ -469,6 +518,8 @@ REFUSALS = {
         r"z has shape \(4, 1, 2\), expected \(4, 3, 2\)",
     ),
     "entropy": (lambda: vi.gaussian_entropy(W2), ValueError, r"chol has shape \(2, 2\), expected 3 axes"),
+    "entropy, int": (lambda: vi.gaussian_entropy(ROOT.long()), TypeError, "chol has dtype torch.int64"),
+    "prior, list": (lambda: vi.standard_normal_log_prob([0.0]), TypeError, "z is a list, expected a torch.Tensor"),
     "prior": (lambda: vi.standard_normal_log_prob(W2), ValueError, r"z has shape \(2, 2\), expected 3 axes"),
     "likelihood, x": (
         lambda: vi.log_likelihood_linear(WORLD, W2, randn(4, 2, 2)),
@@ -481,6 +532,21 @@ REFUSALS = {
         r"z has shape \(4, 2, 2\), expected \(4, 3, 2\)",
     ),
     "elbo-linear": (lambda: vi.elbo_linear(WORLD, X, PRIOR, W2), ValueError, r"chol has shape \(2, 2\), expected"),
+    "elbo-linear, x": (
+        lambda: vi.elbo_linear(WORLD, W2, PRIOR, ROOT),
+        ValueError,
+        r"x has shape \(2, 2\), expected \(2, 3\)",
+    ),
+    "pathwise, noise": (
+        lambda: vi.pathwise_gradient(torch.sum, W2[0], W2[0], randn(3, 1)),
+        ValueError,
+        r"noise has shape \(3, 1\), expected \(3, 2\)",
+    ),
+    "score function, std": (
+        lambda: vi.score_function_gradient(torch.sum, W2[0], f64(1.0), W2),
+        ValueError,
+        r"std has shape \(1,\), expected \(2,\)",
+    ),
     "gradient, std": (
         lambda: vi.pathwise_gradient(torch.sum, W2[0], f64(1.0), W2),
         ValueError,
