@@ -1,4 +1,4 @@
-# `make` alone lists the commands. Everything runs in .venv, which holds exactly what requirements.lock pins.
+# `make` alone lists the commands. All but the benchmarks run in .venv, which holds exactly what requirements.lock pins.
 
 PYTHON ?= python3
 BUDGET ?= cpu
@@ -14,6 +14,7 @@ SHELL := bash
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --retries 2
 STAMP := .venv/.installed
+PEERS := diffusers==0.42.1 nflows==0.14 pythae==0.1.2 zuko==1.6.0
 TORCH := $(shell grep '^torch==' requirements.lock)
 
 help:
@@ -39,9 +40,9 @@ lab: $(STAMP)
 chapters: $(STAMP)
 	$(PY) book/run.py --all --budget $(BUDGET)
 
-## make bench              dgmlib beside its peers: same work, equal outputs, ratio of times
-bench: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) benchmarks/run.py
+## make bench              dgmlib beside its peers: same work, equal outputs, ratio of times; FAMILY=vae for one family
+bench: benchmarks/$(STAMP)
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 benchmarks/$(PY) benchmarks/run.py $(FAMILY)
 
 ## make mutants            random faults in dgmlib that the unit tests must notice; SEED=… repeats a draw
 mutants: $(STAMP)
@@ -51,24 +52,20 @@ mutants: $(STAMP)
 address:
 	@$(PYTHON) book/address.py '$(URL)'
 
-## make lock               pin the newest versions that pyproject.toml allows
+## make lock               pin the newest versions that pyproject.toml allows, and those of the benchmarks' peers
 lock:
-	rm -rf .venv-lock
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python $(PIP) install -q $(TORCH) './[book,test]'
-	{ sed -n '/^#/p' requirements.lock; .venv-lock/bin/python $(PIP) freeze --all \
-	    | sed -E 's/^(torch==[^+]*)\+.*/\1/' \
-	    | grep -v -i -E '^(dgmlib|pip|triton|nvidia-.*|cuda-.*)( @|==)' | LC_ALL=C sort -f; } > .venv-lock/requirements.lock
-	mv .venv-lock/requirements.lock requirements.lock
-	rm -rf .venv-lock build dgmlib.egg-info
+	$(call pin,requirements.lock,$(TORCH) $(EXTRAS))
+	$(call pin,benchmarks/requirements.lock,-c requirements.lock . $(PEERS))
 
 ## make clean              remove everything the commands above made, the environment included
 clean:
-	rm -rf _build .venv .venv-lock build dgmlib.egg-info .pytest_cache .ruff_cache
+	rm -rf _build .venv .venv-lock benchmarks/.venv build dgmlib.egg-info .pytest_cache .ruff_cache
 
 # The stamp is a copy of the lock and is written last: a half-built environment, or one of another lock, is built anew.
 $(STAMP): requirements.lock
-	@if cmp -s requirements.lock $(STAMP); then touch $(STAMP); else $(MAKE) --no-print-directory install; fi
+benchmarks/$(STAMP): benchmarks/requirements.lock
+$(STAMP) benchmarks/$(STAMP):
+	@if cmp -s $< $@; then touch $@; else $(MAKE) --no-print-directory install FOLDER=$(filter-out ./,$(dir $<)); fi
 
 install:
 	@command -v $(PYTHON) > /dev/null || \
@@ -77,15 +74,28 @@ install:
 	    { echo "$$($(PYTHON) -V) is too old: the course needs 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
 	    { echo "$$($(PYTHON) -V) has no venv module: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
+	rm -rf $(FOLDER).venv
+	$(PYTHON) -m venv $(FOLDER).venv
 	@$(call fetch,--no-deps $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)))
-	@$(call fetch,-r requirements.lock)
+	@$(call fetch,-r $(FOLDER)requirements.lock)
 	@$(call fetch,--no-deps --no-build-isolation -e .)
-	@cp requirements.lock $(STAMP)
+	@cp $(FOLDER)requirements.lock $(FOLDER)$(STAMP)
 
 # pip, quiet, and one sentence that names the package when it fails.
 fetch = echo "pip install $(1)"; \
-    $(PY) $(PIP) install -q $(1) 2> .venv/pip.log || \
-    { grep -v 'WARNING: Retrying' .venv/pip.log >&2 || true; \
-      echo "pip could not install $$(sed -nE 's/.*No matching distribution found for ([^ ]+).*/\1/p' .venv/pip.log | head -n 1 | grep . || echo "$(1)"): is this machine on the network?" >&2; exit 1; }
+    $(FOLDER)$(PY) $(PIP) install -q $(1) 2> $(FOLDER).venv/pip.log || \
+    { grep -v 'WARNING: Retrying' $(FOLDER).venv/pip.log >&2 || true; \
+      echo "pip could not install $$(sed -nE 's/.*No matching distribution found for ([^ ]+).*/\1/p' $(FOLDER).venv/pip.log | head -n 1 | grep . || echo "$(1)"): is this machine on the network?" >&2; exit 1; }
+
+# $(1) becomes the freeze of a fresh environment into which pip has installed $(2); its first comment lines stay.
+EXTRAS := './[book,test]'
+define pin
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(PIP) install -q $(2)
+	{ sed -n '/^#/p' $(1); .venv-lock/bin/python $(PIP) freeze --all \
+	    | sed -E 's/^(torch==[^+]*)\+.*/\1/' \
+	    | grep -v -i -E '^(dgmlib|pip|triton|nvidia-.*|cuda-.*)( @|==)' | LC_ALL=C sort -f; } > .venv-lock/requirements.lock
+	mv .venv-lock/requirements.lock $(1)
+	rm -rf .venv-lock build dgmlib.egg-info
+endef

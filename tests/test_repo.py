@@ -94,17 +94,39 @@ def test_ci_runs_the_readme_s_test_command():
 # --- one list of packages --------------------------------------------------------------------------------------------
 
 
-def test_the_lock_pins_every_direct_dependency_within_its_bounds():
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in lock if not line.startswith("#")]
+def pins(lock: str) -> dict[str, str]:
+    lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines), "a plain pin, no build tag"
     assert lines == sorted(lines, key=str.upper)
-    pins = dict(line.split("==") for line in lines)
-    pins = {canonicalize_name(name): version for name, version in pins.items()}
-    extras = PROJECT["project"]["optional-dependencies"]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_the_lock_pins_every_direct_dependency_within_its_bounds():
+    locked, extras = pins("requirements.lock"), PROJECT["project"]["optional-dependencies"]
     for text in [*PROJECT["project"]["dependencies"], *extras["book"], *extras["test"]]:
         wanted = Requirement(text)
-        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), f"{text} is not what the lock pins"
+        assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), f"{text} is not what the lock pins"
+
+
+def test_the_peers_are_locked_beside_what_dgmlib_runs_on():
+    ours, theirs = pins("requirements.lock"), pins("benchmarks/requirements.lock")
+    needed = {canonicalize_name(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
+    peers = re.search(r"^PEERS := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    assert (
+        peers
+        and {canonicalize_name(name): v for name, v in (peer.split("==") for peer in peers)}.items() <= theirs.items()
+    )
+    assert needed <= theirs.keys()
+    assert not {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
+    assert not {peer.split("==")[0] for peer in peers} & ours.keys(), "a peer is no dependency of the course"
+
+
+def test_every_benchmark_is_a_family_of_rows():
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert ast.get_docstring(tree) and (path.stem == "run" or functions["rows"].args.args[0].arg == "generator")
 
 
 def test_the_conda_file_only_wraps_the_lock():
@@ -168,7 +190,7 @@ case "$*" in
     "-V") echo Python {version} ;;
     *version_info*) {old} ;;
     *ensurepip*) {venv} ;;
-    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *{fails}*) echo "ERROR: No matching distribution found for nbval==0.11.0" >&2; exit 1 ;;
 esac
 """
@@ -202,6 +224,21 @@ def test_the_environment_is_built_once_torch_first_and_the_stamp_written_last(tm
     (tmp_path / "requirements.lock").write_text("torch==2.14.0\n")
     os.utime(tmp_path / "requirements.lock", (2e9, 2e9))
     assert "torch==2.14.0" in make(tmp_path)[1][0]
+
+
+def test_the_benchmarks_have_an_environment_and_a_stamp_of_their_own(tmp_path):
+    lock = tmp_path / "benchmarks" / "requirements.lock"
+    lock.parent.mkdir()
+    lock.write_text("torch==2.13.0\n")
+    done, asked = make(tmp_path, "benchmarks/.venv/.installed")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = asked[:3], asked[3:]
+    assert "-r requirements.lock" in ours[1] and "-r benchmarks/requirements.lock" in theirs[1] and len(theirs) == 3
+    assert (lock.parent / ".venv/.installed").read_bytes() == lock.read_bytes()
+    assert make(tmp_path, "benchmarks/.venv/.installed")[1] == []
+    lock.write_text("torch==2.14.0\n")
+    os.utime(lock, (2e9, 2e9))
+    assert len(make(tmp_path, "benchmarks/.venv/.installed")[1]) == 3, "the course's own environment stays"
 
 
 def test_a_half_built_environment_is_built_anew(tmp_path):
