@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,68 @@ class Transform(ABC):
     @abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Float[Tensor, " batch"]]:
         """x = T^{-1}(z) and log|det dx/dz|."""
+
+
+class Tables(NamedTuple):
+    """What DDPM calls alpha-bar, beta and beta-tilde, float64, indexed by the step t = 0 .. T (so each has T + 1 rows).
+
+    alpha_bar[0] = 1 and beta[0] = 0; beta[t] is the noise that step t adds, beta_tilde[t] the variance of
+    q(x_{t-1} | x_t, x_0).
+    """
+
+    alpha_bar: Float[Tensor, " states"]
+    beta: Float[Tensor, " states"]
+    beta_tilde: Float[Tensor, " states"]
+
+
+class Schedule(ABC):
+    """How signal turns into noise: x_t = alpha(t) x_0 + sigma(t) eps, eps ~ N(0, I), for t from 0 (data) to 1 (noise).
+
+    Each method takes a number or a tensor of numbers in [0, 1], computes in float64, and returns the dtype of a tensor,
+    float64 for a number. `dalpha` and `dsigma` are derivatives in t; sigma'(0) may be infinite.
+    """
+
+    @abstractmethod
+    def alpha(self, t: Tensor | float) -> Tensor:
+        """The signal rate."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor | float) -> Tensor:
+        """The standard deviation of the noise."""
+
+    @abstractmethod
+    def dalpha(self, t: Tensor | float) -> Tensor:
+        """d alpha / dt."""
+
+    @abstractmethod
+    def dsigma(self, t: Tensor | float) -> Tensor:
+        """d sigma / dt."""
+
+    def alpha_sigma(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Both rates, for schedules to which the second comes cheap."""
+        return self.alpha(t), self.sigma(t)
+
+    def log_snr(self, t: Tensor | float) -> Tensor:
+        """log(alpha^2 / sigma^2): infinite where there is no noise. Implements :eq:`eq-diff-snr`."""
+        return 2 * (self.alpha(t).log() - self.sigma(t).log())
+
+    def discretize(self, n_steps: int) -> Tables:
+        """DDPM's tables of a chain of `n_steps` steps that visits t = 0, 1/n_steps, ..., 1.
+
+        Implements :eq:`eq-diff-tables`. Raises ValueError where alpha^2 + sigma^2 is not 1, as these tables assume.
+        """
+        t = torch.arange(need_count("n_steps", n_steps) + 1, dtype=torch.float64) / n_steps
+        alpha_bar, noise = self.alpha(t).square(), self.sigma(t).square()
+        excess = float((alpha_bar + noise - 1).abs().max())
+        if excess > 1e-9:
+            raise ValueError(
+                f"alpha^2 + sigma^2 differs from 1 by {excess:.3g}, expected a variance-preserving schedule"
+            )
+        beta = torch.zeros_like(t)
+        beta[1:] = (noise[1:] - alpha_bar[1:] / alpha_bar[:-1] * noise[:-1]).clamp(0, 1)
+        beta_tilde = torch.zeros_like(t)
+        beta_tilde[1:] = noise[:-1] / noise[1:] * beta[1:]
+        return Tables(alpha_bar, beta, beta_tilde)
 
 
 # --- noise ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from dgmlib import core
 from dgmlib.core import (
     Density,
+    Schedule,
     Transform,
     bernoulli,
     data_parallel,
@@ -31,10 +32,49 @@ Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probabi
 # --- interfaces -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("interface", [Density, Transform])
+@pytest.mark.parametrize("interface", [Density, Transform, Schedule])
 def test_interfaces_are_abstract(interface):
     with pytest.raises(TypeError, match="abstract"):
         interface()
+
+
+class Circular(Schedule):
+    """alpha = cos, sigma = sin of an angle that grows to `end`; a `stretch` above 1 breaks alpha^2 + sigma^2 = 1."""
+
+    def __init__(self, end, stretch=1.0):
+        self.end, self.stretch = end, stretch
+
+    def alpha(self, t):
+        return self.stretch * torch.cos(self.end * torch.as_tensor(t, dtype=torch.float64))
+
+    def sigma(self, t):
+        return torch.sin(self.end * torch.as_tensor(t, dtype=torch.float64))
+
+    def dalpha(self, t):
+        return -self.end * self.sigma(t)
+
+    def dsigma(self, t):
+        return self.end * self.alpha(t)
+
+
+@pytest.mark.equation("eq-diff-tables")
+@pytest.mark.equation("eq-diff-snr")
+def test_a_schedule_has_a_signal_to_noise_ratio_and_tables():
+    schedule = Circular(1.2)
+    close = torch.testing.assert_close
+    angle = 1.2 * torch.arange(5, dtype=torch.float64) / 4
+    close(schedule.log_snr(0.5), -2 * angle[2].tan().log())
+    alpha_bar, beta, beta_tilde = schedule.discretize(4)
+    close(alpha_bar, angle.cos().square())
+    close(beta[1:], 1 - alpha_bar[1:] / alpha_bar[:-1])
+    close(beta_tilde[2:], beta[2:] * (1 - alpha_bar[1:-1]) / (1 - alpha_bar[2:]))
+    assert beta[0] == beta_tilde[0] == beta_tilde[1] == 0 and alpha_bar[0] == 1
+    for stretch in (1.001, 0.999):
+        with pytest.raises(ValueError, match=r"differs from 1 by .*, expected a variance-preserving schedule"):
+            Circular(1.2, stretch).discretize(4)
+    assert Circular(1.2, 1 + 1e-10).discretize(1).beta.shape == (2,)  # rounding is forgiven
+    with pytest.raises(ValueError, match="n_steps is 0, expected at least 1"):
+        schedule.discretize(0)
 
 
 # --- noise ----------------------------------------------------------------------------------------------------------
