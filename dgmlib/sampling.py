@@ -1,4 +1,4 @@
-"""Exact draws from uniform numbers: by inverting a distribution function, by counting, by rejecting."""
+"""Draws from uniform numbers: inverting, counting, rejecting, walking; and what a continuous map of noise reaches."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dgmlib.core import Density, need_count, need_probabilities, need_tensor
+from dgmlib.core import Density, need_between, need_count, need_finite, need_probabilities, need_shape, need_tensor
 
 
 def _need_unit(name: str, u: Tensor) -> Tensor:
@@ -22,15 +22,17 @@ def inverse_cdf(
 ) -> Float[Tensor, "*shape"]:
     """The smallest x in [low, high] with F(x) >= u, by bisection down to rounding: F^{-1}(U) has law F.
 
-    `cdf` works elementwise and rises from F(low) <= u to F(high) >= u. Raises ValueError where it does not.
+    Implements :eq:`eq-inverse-cdf`. `cdf` works elementwise and rises from F(low) <= u to F(high) >= u; it may hold
+    one distribution function for each element of u, broadcasting its argument against the shape of u. Raises
+    ValueError where it does not.
     """
     _need_unit("u", u)
-    grid = cdf(torch.linspace(low, high, 257, dtype=u.dtype, device=u.device))
-    if not (grid.diff() >= -8 * torch.finfo(u.dtype).eps).all():
+    grid = cdf(torch.linspace(low, high, 257, dtype=u.dtype, device=u.device).view(-1, *[1] * u.ndim))
+    if not (grid.diff(dim=0) >= -8 * torch.finfo(u.dtype).eps).all():
         raise ValueError("cdf falls somewhere between low and high, expected a non-decreasing function")
-    if u.min() < grid[0] or u.max() > grid[-1]:
+    if (u < grid[0]).any() or (u > grid[-1]).any():
         raise ValueError(
-            f"cdf runs from {grid[0]:.3g} to {grid[-1]:.3g} on [{low}, {high}], expected it to cover u "
+            f"cdf runs from {grid[0].max():.3g} to {grid[-1].min():.3g} on [{low}, {high}], expected it to cover u "
             f"({u.min():.3g} to {u.max():.3g})"
         )
     below, above = torch.full_like(u, low), torch.full_like(u, high)
@@ -42,10 +44,13 @@ def inverse_cdf(
 
 
 def categorical_from_uniforms(probs: Float[Tensor, " k"], u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """The index whose slice of [0, 1) holds each u, #{j : p_1 + ... + p_j <= u}: the same u give the same draws."""
+    """The index whose slice of [0, 1) holds each u, #{j : p_1 + ... + p_j <= u}: the same u give the same draws.
+
+    Implements :eq:`eq-slices`.
+    """
     edges = need_probabilities("probs", probs, 1).to(torch.float64).cumsum(0)
     edges = edges / edges[-1]  # rounding must not leave a gap below 1
-    return torch.searchsorted(edges, _need_unit("u", u).to(torch.float64), right=True)
+    return torch.searchsorted(edges, _need_unit("u", u).to(torch.float64).contiguous(), right=True)
 
 
 def categorical(probs: Float[Tensor, " k"], n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
@@ -53,6 +58,16 @@ def categorical(probs: Float[Tensor, " k"], n: int, *, generator: torch.Generato
     need_count("n", n)
     u = torch.rand(n, generator=generator, dtype=torch.float64, device=need_tensor("probs", probs, 1).device)
     return categorical_from_uniforms(probs, u)
+
+
+def box_muller(u: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
+    """Two independent N(0, 1) from two uniforms: radius sqrt(-2 log(1 - u_1)), angle 2 pi u_2.
+
+    Implements :eq:`eq-box-muller`. (Box and Muller, 1958.)
+    """
+    need_shape("u", _need_unit("u", u), (len(u), 2))
+    radius, angle = (-2 * torch.log1p(-u[:, 0])).sqrt(), 2 * math.pi * u[:, 1]
+    return torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
 
 
 def rejection(
@@ -65,9 +80,9 @@ def rejection(
 ) -> tuple[Tensor, float]:
     """`n` exact draws from the law proportional to exp(log_target), and the share of proposals accepted.
 
-    A proposal x ~ q is kept with probability f(x) / (M q(x)), M = exp(log_bound); for a normalised target the share is
-    1/M on average. Raises ValueError as soon as a proposal shows f > M q (the draws would follow min(f, M q)), and when
-    fewer than one proposal in ten thousand is kept. (von Neumann, 1951.)
+    Implements :eq:`eq-rejection`. A proposal x ~ q is kept with probability f(x) / (M q(x)), M = exp(log_bound); for a
+    normalised target the share is 1/M on average. Raises ValueError as soon as a proposal shows f > M q (the draws
+    would follow min(f, M q)), and when fewer than one proposal in ten thousand is kept. (von Neumann, 1951.)
     """
     need_count("n", n)
     kept: list[Tensor] = []
@@ -91,3 +106,89 @@ def rejection(
                 f"log_bound keeps {accepted} of {proposed} proposals, expected one in ten thousand or more"
             )
     return torch.cat(kept)[:n], accepted / proposed
+
+
+# --- walking --------------------------------------------------------------------------------------------------------
+
+
+def metropolis_kernel(probs: Float[Tensor, " k"], proposal: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+    """P[i, j], the chance to stand on j one Metropolis-Hastings step after i, for a walk that proposes by `proposal`.
+
+    Implements :eq:`eq-metropolis`. Moves i -> j with chance q_ij min(1, p_j q_ji / (p_i q_ij)), else stays. `probs` are
+    all positive and may lack their normalisation; the rows of `proposal` are laws. (Hastings, 1970.)
+    """
+    need_finite("probs", need_tensor("probs", probs, 1))
+    if not (probs > 0).all():
+        raise ValueError(f"probs reaches down to {probs.min():.3g}, expected weights above zero")
+    need_shape("proposal", need_probabilities("proposal", proposal, 2), (len(probs),) * 2)
+    flow = probs[:, None] * proposal  # p_i q_ij
+    moves = torch.minimum(flow, flow.mT) / probs[:, None]
+    moves = moves - moves.diagonal().diag()
+    return moves + (1 - moves.sum(1)).diag()
+
+
+def metropolis(
+    log_target: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "chains d"],
+    step_size: float,
+    n_steps: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "steps chains d"], Float[Tensor, " chains"]]:
+    """Random walks that visit places as often as exp(log_target) says: all positions, and each walk's accepted share.
+
+    Proposes x' ~ N(x, step_size^2 I), and goes there with probability min(1, p(x') / p(x)), else stays: the start, then
+    `n_steps` more positions. Needs no normalisation, and forgets its start only in the long run. (Metropolis et al.,
+    1953.) Raises ValueError where a walk starts outside the support.
+    """
+    need_finite("x", need_tensor("x", x, 2))
+    need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
+    here = log_target(x)
+    if not (here > -math.inf).all():
+        raise ValueError("log_target is NaN or minus infinity where a walk starts, expected a point of the support")
+    path, accepted = [x], torch.zeros_like(here)
+    for _ in range(need_count("n_steps", n_steps)):
+        x_new = x + step_size * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        there = log_target(x_new)
+        u = torch.rand(here.shape, generator=generator, dtype=x.dtype, device=x.device)
+        goes = u.log() < there - here
+        x, here = torch.where(goes[:, None], x_new, x), torch.where(goes, there, here)
+        path.append(x)
+        accepted += goes
+    return torch.stack(path), accepted / n_steps
+
+
+# --- pushing noise through a map ------------------------------------------------------------------------------------
+
+
+def bridge_mass(half_gap: float, lipschitz: float) -> float:
+    """The least probability in (-a, a) of f(z), z ~ N(0, I), that a symmetric choice leaves an L-Lipschitz f.
+
+    Implements :eq:`eq-bridge`: 2 Phi(a / L) - 1 when P(f <= -a) = P(f >= a), a = `half_gap`, in any dimension of z.
+    Attained by f(z) = clip(L z_1, -a, a). (Borell, 1975; Sudakov and Tsirelson, 1978.)
+    """
+    need_between("half_gap", half_gap, 0.0, math.inf, open_ends=True)
+    need_between("lipschitz", lipschitz, 0.0, math.inf, open_ends=True)
+    return math.erf(half_gap / lipschitz / math.sqrt(2))
+
+
+def copula_sample(
+    table: Float[Tensor, "rows columns"], n: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "n columns"]:
+    """`n` new rows of a table: correlated Gaussians, sent column by column through the table's own quantiles.
+
+    Implements :eq:`eq-copula`. Every value drawn occurs in its column; the Gaussians have the correlations of the
+    table's normal scores Phi^{-1}((rank - 1/2) / rows). (Nelsen, 2006.) Raises ValueError where a column is constant,
+    or where columns determine one another.
+    """
+    rows, columns = need_finite("table", need_tensor("table", table, 2)).shape
+    ranks = table.argsort(dim=0, stable=True).argsort(dim=0).to(table.dtype)
+    if (table == table[0]).all(0).any():
+        raise ValueError("table has a column with a single value, expected columns that vary")
+    correlation = torch.corrcoef(torch.special.ndtri((ranks + 0.5) / rows).mT).view(columns, columns)
+    chol, failed = torch.linalg.cholesky_ex(correlation)
+    if failed:
+        raise ValueError("table has columns whose ranks determine one another, expected none that is redundant")
+    noise = torch.randn(need_count("n", n), columns, generator=generator, dtype=table.dtype, device=table.device)
+    place = (torch.special.ndtr(noise @ chol.mT) * rows).long().clamp(max=rows - 1)
+    return table.sort(0).values.gather(0, place)
