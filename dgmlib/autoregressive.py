@@ -1,0 +1,537 @@
+"""Autoregressive models: one network that is d conditional distributions (chapter 04).
+
+p(x) = prod_i p(x_i | x_<i). A model's `params(x)` holds what the output law (a head) needs for every conditional, from
+one pass; `steps(n)` finds them one after another, each in a fraction of a pass, for sampling and coding.
+
+`python -m dgmlib.autoregressive --model nade` trains, evaluates, samples and saves; run again, it resumes.
+"""
+
+import argparse
+import math
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from dgmlib import data
+from dgmlib.core import (
+    Density,
+    data_parallel,
+    need_between,
+    need_count,
+    need_shape,
+    need_tensor,
+)
+from dgmlib.heads import Bernoulli, Head
+from dgmlib.runs import fit_best, run_options, run_parser
+from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.vi import log_mean_exp
+
+Steps = Generator[tuple[int, Tensor], Tensor | None, None]
+
+# --- what the models share ------------------------------------------------------------------------------------------
+
+
+class Autoregressive(nn.Module, Density):
+    """p(x) = prod_i p(x_i | the coordinates before it), exactly: a density whose factors a network computes.
+
+    A model has `d`, `head`, a parameter `bias` `(d, head.n_params)` of the conditionals, `params` and `steps`.
+    `condition` is what `params` and `steps` take besides (a MADE's degrees).
+    """
+
+    d: int
+    head: Head
+    bias: nn.Parameter
+
+    @abstractmethod
+    def params(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, "batch d p"]:
+        """What the head needs for every conditional, in one pass: row i is a function of what precedes x_i."""
+
+    @abstractmethod
+    def steps(self, n: int, **condition: Any) -> Steps:
+        """A coroutine through the conditionals in their order, for a batch of `n`.
+
+        It yields (i, params of x_i given what it was sent, `(n, p)`) and is then sent the `n` values of x_i.
+        """
+
+    def conditional_log_probs(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, "batch d"]:
+        """log p(x_i | what precedes it), each coordinate by itself, in nats."""
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        return self.head.log_prob(x, self.params(x, **condition))
+
+    def log_prob(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, " batch"]:
+        """log p(x) = sum_i log p(x_i | x_<i), exact, in nats.
+
+        Implements :eq:`eq-ar-chain`. Raises ValueError, TypeError (shape, dtype of `x`).
+        """
+        return self.conditional_log_probs(x, **condition).sum(1)
+
+    def draw(
+        self, x: Float[Tensor, "batch d"], u: Float[Tensor, "batch d"], **condition: Any
+    ) -> Float[Tensor, "batch d"]:
+        """What each u_i selects from p(x_i | x_<i), in one full pass: the callable of `dgmlib.sequential`."""
+        return self.head.draw(self.params(x, **condition), u)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        uniforms: Float[Tensor, "n d"] | None = None,
+        given: Float[Tensor, "n known"] | None = None,
+        **condition: Any,
+    ) -> Float[Tensor, "n d"]:
+        """`n` exact draws, coordinate after coordinate: x_i is the value that u_i selects from p(x_i | x_<i).
+
+        Implements :eq:`eq-ar-sample`. `uniforms` are drawn when None; `given` holds the first coordinates, in the order
+        of the model, when those are known: the draw is then from p(the others | given), still exact.
+
+        Raises: ValueError (shape, more given than there are), TypeError (dtype).
+        """
+        need_count("n", n)
+        if uniforms is None:
+            options = {"dtype": self.bias.dtype, "device": self.bias.device}
+            uniforms = torch.rand(n, self.d, generator=generator, **options)
+        need_shape("uniforms", need_tensor("uniforms", uniforms, 2), (n, self.d))
+        known = 0 if given is None else need_tensor("given", given, 2).shape[1]
+        if known:
+            need_shape("given", given, (n, min(known, self.d)))
+        x, value, steps = torch.empty_like(uniforms), None, self.steps(n, **condition)
+        for t in range(self.d):
+            i, params = steps.send(value)
+            value = given[:, t] if t < known else self.head.draw(params, uniforms[:, i])
+            x[:, i] = value
+        return x
+
+
+# --- tables and logistic regressions --------------------------------------------------------------------------------
+
+
+class Table(Autoregressive):
+    """Every conditional of d bits has its own number for every prefix: 2^d - 1 numbers, any law at all.
+
+    The logit of x_i = 1 after the prefix x_<i stands at 2^(i-1) - 1 + (the prefix read as a binary number), i from 1.
+    """
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.d, self.head = int(need_between("d", need_count("d", d), 1, 20)), Bernoulli()
+        self.bias = nn.Parameter(torch.zeros(2**d - 1, 1))
+
+    def params(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d 1"]:
+        """The entry of each prefix."""
+        return self.bias[self.entries(x)]
+
+    def entries(self, x: Float[Tensor, "batch d"]) -> Int64[Tensor, "batch d"]:
+        """Where the number of each conditional stands."""
+        bits, entry = x.long(), [torch.zeros_like(x[:, 0], dtype=torch.long)]
+        for i in range(self.d - 1):
+            entry.append(2 * entry[-1] + 1 + bits[:, i])
+        return torch.stack(entry, 1)
+
+    def steps(self, n: int) -> Steps:
+        """See `Autoregressive.steps`."""
+        entry = torch.zeros(n, dtype=torch.long, device=self.bias.device)
+        for i in range(self.d):
+            x = yield i, self.bias[entry]
+            entry = 2 * entry + 1 + x.long()
+
+    @torch.no_grad()
+    def fit(self, x: Float[Tensor, "n d"], pseudo_count: float = 0.5) -> "Table":
+        """The most likely table for the rows of `x`, each prefix having seen `pseudo_count` zeros and ones besides.
+
+        Implements :eq:`eq-ar-table`: odds (ones + a) / (zeros + a) after each prefix. Returns the table itself.
+        """
+        need_between("pseudo_count", pseudo_count, 0.0, math.inf, open_ends=True)
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        entry = self.entries(x).flatten()
+        counts = [torch.zeros_like(self.bias[:, 0]) + pseudo_count for _ in range(2)]
+        for value, count in enumerate(counts):
+            count.index_add_(0, entry, (x.flatten() == value).to(count.dtype))
+        self.bias[:, 0] = counts[1].log() - counts[0].log()
+        return self
+
+
+class FVSBN(Autoregressive):
+    """One logistic regression for each bit on those before it: d (d + 1) / 2 numbers, a strictly triangular matrix.
+
+    Frey (1998), "Graphical models for machine learning and digital communication".
+    """
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.d, self.head = need_count("d", d), Bernoulli()
+        self.weight, self.bias = nn.Parameter(torch.zeros(d, d)), nn.Parameter(torch.zeros(d, 1))
+
+    def params(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d 1"]:
+        """Logits b_i + sum_{j < i} W_ij x_j. Implements :eq:`eq-ar-fvsbn`."""
+        return (x @ self.weight.tril(-1).T + self.bias[:, 0])[..., None]
+
+    def steps(self, n: int) -> Steps:
+        """See `Autoregressive.steps`."""
+        logits = self.bias.expand(-1, n).clone()
+        weight = self.weight.tril(-1)
+        for i in range(self.d):
+            x = yield i, logits[i, :, None]
+            logits.addr_(weight[:, i], x)
+
+
+# --- NADE -----------------------------------------------------------------------------------------------------------
+
+
+class NADE(Autoregressive):
+    """One hidden layer for each coordinate, all sharing their weights: h_i = sigmoid(c + sum_{j < i} x_j w_j).
+
+    `w` `(d, hidden)` and `c` feed the hidden layers, `v` `(d, p, hidden)` and `bias` read them. With a Gaussian or a
+    mixture for a head this is RNADE. Larochelle & Murray (2011).
+    """
+
+    def __init__(self, d: int, hidden: int, *, head: Head | None = None):
+        super().__init__()
+        self.d, self.head = need_count("d", d), head or Bernoulli()
+        p, std = self.head.n_params, 1 / math.sqrt(need_count("hidden", hidden))
+        self.w, self.c = nn.Parameter(torch.empty(d, hidden).uniform_(-std, std)), nn.Parameter(torch.zeros(hidden))
+        self.v = nn.Parameter(torch.empty(d, p, hidden).uniform_(-std, std))
+        self.bias = nn.Parameter(torch.zeros(d, p))
+
+    def params(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d p"]:
+        """b_i + V_i sigmoid(c + sum_{j < i} x_j w_j) for every i.
+
+        Implements :eq:`eq-nade`. On a CPU, bits go through `SparseNADE`; otherwise all hidden layers are made at once.
+        """
+        if isinstance(self.head, Bernoulli) and x.device.type == "cpu" and not x.requires_grad:
+            return SparseNADE.apply(x, self.w, self.c, self.v[:, 0])[..., None] + self.bias
+        inputs = x / self.head.scale
+        a = torch.cumsum(F.pad(inputs[:, :-1, None] * self.w[:-1], (0, 0, 1, 0)), 1) + self.c
+        return torch.einsum("bdh,dph->bdp", a.sigmoid(), self.v) + self.bias
+
+    def steps(self, n: int) -> Steps:
+        """See `Autoregressive.steps`."""
+        a = self.c.expand(n, -1).clone()
+        for i in range(self.d):
+            x = yield i, torch.addmm(self.bias[i], a.sigmoid(), self.v[i].T)
+            a.addr_(x / self.head.scale, self.w[i])
+
+
+class SparseNADE(torch.autograd.Function):
+    """`apply(x, w, c, v)`: NADE's logits without their bias, computing a hidden layer only where one changes.
+
+    Implements :eq:`eq-nade-sparse`. A zero pixel leaves the hidden layer as it was, so an image with s ones has s + 1
+    of them and not d. Pixels go in chunks, whose hidden layers, from the one that enters the chunk, are one matrix
+    product, and whose logits are another; the gradients run back over the chunks, as derived in the chapter.
+    """
+
+    CHUNK = 16
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor) -> Tensor:
+        """The logits, chunk by chunk."""
+        n, d = x.shape
+        first = torch.arange(n)[:, None]
+        a, logits, chunks = c.expand(n, -1), torch.empty_like(x), []
+        for start in range(0, d, SparseNADE.CHUNK):
+            part = slice(start, start + SparseNADE.CHUNK)
+            here = x[:, part]
+            before = here[:, :-1]
+            row, at = before.nonzero(as_tuple=True)  # each of these pixels makes a new hidden layer
+            seen = here[row] * (torch.arange(here.shape[1]) <= at[:, None])
+            h = torch.cat([a, torch.addmm(a[row], seen, w[part])]).sigmoid_()
+            count = (before != 0).flatten().cumsum(0).view(before.shape)
+            new = count > F.pad(count[:-1, -1:], (0, 0, 1, 0))  # the row has had a one in this chunk
+            layer = torch.cat([first, torch.where(new, n - 1 + count, first)], 1)  # which row of h each pixel reads
+            logits[:, part] = (h @ v[part].T).gather(0, layer)
+            chunks.append((part, row, seen, h, layer))
+            a = torch.addmm(a, here, w[part])
+        ctx.save_for_backward(x, w, v)
+        ctx.chunks = chunks
+        return logits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
+        """The gradients in w, c and v, from the last chunk to the first."""
+        x, w, v = ctx.saved_tensors
+        grad_w, grad_v, grad_a = torch.empty_like(w), torch.empty_like(v), x.new_zeros(len(x), w.shape[1])
+        for part, row, seen, h, layer in reversed(ctx.chunks):
+            grad_z = h.new_zeros(len(h), layer.shape[1]).scatter_(0, layer, grad[:, part])
+            grad_v[part] = grad_z.T @ h
+            grad_h = torch.ops.aten.sigmoid_backward(grad_z @ v[part], h)
+            entering, made = grad_h[: len(x)], grad_h[len(x) :]
+            grad_w[part] = torch.addmm(x[:, part].T @ grad_a, seen.T, made)
+            grad_a = (grad_a + entering).index_add_(0, row, made)
+        return None, grad_w, grad_a.sum(0), grad_v
+
+
+# --- MADE -----------------------------------------------------------------------------------------------------------
+
+
+def draw_degrees(
+    d: int,
+    hidden: Sequence[int],
+    *,
+    order: Sequence[int] | None = None,
+    generator: torch.Generator | None = None,
+) -> list[Int64[Tensor, " _"]]:
+    """A number for every input and hidden unit: a unit of degree m sees the first m inputs of the order.
+
+    Implements :eq:`eq-made-degrees`. `order` lists the inputs from first to last (None: 0 to d - 1); its degrees are 1
+    to d. Hidden degrees lie in 1 to d - 1: spread evenly without a `generator`; with one, drawn uniformly from the
+    least degree below upwards.
+
+    Raises: ValueError (`order` is no permutation).
+    """
+    order = list(range(need_count("d", d, 2))) if order is None else list(order)
+    if sorted(order) != list(range(d)):
+        raise ValueError(f"order is {order[:5]}..., expected each of 0 to {d - 1} once")
+    degrees = [torch.empty(d, dtype=torch.long)]
+    degrees[0][order] = torch.arange(1, d + 1)
+    for width in hidden:
+        if generator is None:
+            degrees.append(torch.arange(need_count("hidden", width)) * (d - 1) // width + 1)
+        else:
+            least = min(int(degrees[-1].min()), d - 1)
+            degrees.append(torch.randint(least, d, (need_count("hidden", width),), generator=generator))
+    return degrees
+
+
+def masks(degrees: Sequence[Int64[Tensor, " _"]]) -> list[Bool[Tensor, "_ _"]]:
+    """Which weights of each layer stay: degree after >= degree before, and for the outputs, strictly greater.
+
+    Implements :eq:`eq-made-masks`.
+    """
+    hidden = [after[:, None] >= before for before, after in pairwise(degrees)]
+    return [*hidden, degrees[0][:, None] > degrees[-1]]
+
+
+class MADE(Autoregressive):
+    """A fully connected ReLU network whose weights are masked so that output i is a function of what precedes x_i.
+
+    With `n_masks` above 1 there are so many orders and connectivities, drawn from `generator`, on the same weights, and
+    the model is their mixture: p(x) = mean_k p_k(x), of which `degrees=model.degrees(k)` singles out p_k. Other degrees
+    may be passed as well: a fresh order for each batch is order-agnostic training.
+
+    Germain, Gregor, Murray & Larochelle (2015), "MADE: masked autoencoder for distribution estimation".
+    """
+
+    def __init__(
+        self,
+        d: int,
+        hidden: Sequence[int],
+        *,
+        head: Head | None = None,
+        order: Sequence[int] | None = None,
+        n_masks: int = 1,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.d, self.hidden, self.head = need_count("d", d, 2), tuple(hidden), head or Bernoulli()
+        self.n_masks = need_count("n_masks", n_masks)
+        if self.n_masks == 1:
+            drawn = [draw_degrees(d, hidden, order=order)]
+        elif order is None:
+            orders = [torch.randperm(d, generator=generator).tolist() for _ in range(n_masks)]
+            source = generator or torch.default_generator
+            drawn = [draw_degrees(d, hidden, order=order, generator=source) for order in orders]
+        else:
+            raise ValueError(f"order came with n_masks {n_masks}, expected no order, as each mask draws its own")
+        for layer, degrees in enumerate(zip(*drawn, strict=True)):
+            self.register_buffer(f"degrees_{layer}", torch.stack(degrees))
+        sizes = [d, *hidden, d * self.head.n_params]
+        layers = [nn.Linear(before, after) for before, after in pairwise(sizes)]
+        self.weights = nn.ParameterList(layer.weight for layer in layers)
+        self.biases = nn.ParameterList(layer.bias for layer in layers[:-1])
+        self.bias = nn.Parameter(torch.zeros(d, self.head.n_params))
+
+    def degrees(self, k: int) -> list[Int64[Tensor, " _"]]:
+        """The degrees of the k-th mask, inputs first."""
+        need_between("k", k, 0, self.n_masks - 1)
+        return [getattr(self, f"degrees_{layer}")[k] for layer in range(1 + len(self.hidden))]
+
+    def params(
+        self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
+    ) -> Float[Tensor, "batch d p"]:
+        """The masked network. Implements :eq:`eq-made`. `degrees` are those of the first mask if None."""
+        *hidden, last = masks(self.degrees(0) if degrees is None else degrees)
+        h = x / self.head.scale
+        for weight, bias, mask in zip(self.weights, self.biases, hidden, strict=False):
+            h = F.linear(h, weight * mask, bias).relu()
+        last = last.repeat_interleave(self.head.n_params, 0)
+        return F.linear(h, self.weights[-1] * last).unflatten(1, (self.d, -1)) + self.bias
+
+    def log_prob(
+        self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
+    ) -> Float[Tensor, " batch"]:
+        """log p(x), exact, in nats: under given `degrees` one network, else the mixture of all masks.
+
+        Implements :eq:`eq-made-ensemble`: the log of the mean probability, which is at least the mean of the logs.
+        """
+        if degrees is not None:
+            return super().log_prob(x, degrees=degrees)
+        return log_mean_exp(
+            torch.stack([super(MADE, self).log_prob(x, degrees=self.degrees(k)) for k in range(self.n_masks)]), 0
+        )
+
+    def steps(self, n: int, *, degrees: Sequence[Int64[Tensor, " _"]] | None = None) -> Steps:
+        """Each hidden unit is computed once, as soon as the last input it sees is known: one pass in all, not d.
+
+        Implements :eq:`eq-made-incremental`. With units sorted by degree, those that step t can compute are a slice.
+        """
+        degrees = self.degrees(0) if degrees is None else degrees
+        sorts = [m.argsort(stable=True) for m in degrees]
+        known = [torch.bincount(m, minlength=self.d + 1).cumsum(0).tolist() for m in degrees]  # units of degree <= t
+        layers = [
+            (weight[after][:, before], bias[after, None])
+            for weight, bias, (before, after) in zip(self.weights, self.biases, pairwise(sorts), strict=False)
+        ]
+        last = self.weights[-1].unflatten(0, (self.d, -1))[..., sorts[-1]]
+        h = [self.bias.new_empty(len(m), n) for m in degrees]  # inputs and hidden layers, units first
+        for t, i in enumerate(sorts[0].tolist()):
+            ready = known[-1][t]
+            x = yield i, (last[i, :, :ready] @ h[-1][:ready] + self.bias[i, :, None]).T
+            h[0][t] = x / self.head.scale
+            for k, (weight, bias) in enumerate(layers):
+                new, below = slice(known[k + 1][t], known[k + 1][t + 1]), known[k][t + 1]
+                h[k + 1][new] = torch.addmm(bias[new], weight[new, :below], h[k][:below]).relu()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        uniforms: Float[Tensor, "n d"] | None = None,
+        given: Float[Tensor, "n known"] | None = None,
+        degrees: Sequence[Int64[Tensor, " _"]] | None = None,
+    ) -> Float[Tensor, "n d"]:
+        """`n` exact draws, as in `Autoregressive.sample`; of several masks, each draw is given one at random."""
+        if degrees is not None or self.n_masks == 1:
+            return super().sample(
+                n, generator=generator, uniforms=uniforms, given=given, degrees=degrees or self.degrees(0)
+            )
+        if uniforms is not None or given is not None:
+            raise ValueError("uniforms or given came without degrees, expected degrees, as each mask has its own order")
+        which = torch.randint(self.n_masks, (need_count("n", n),), generator=generator, device=self.bias.device)
+        x = self.bias.new_empty(n, self.d)
+        for k in which.unique().tolist():
+            rows = which == k
+            x[rows] = super().sample(int(rows.sum()), generator=generator, degrees=self.degrees(k))
+        return x
+
+
+# --- python -m dgmlib.autoregressive: the measured runs of chapter 04 -----------------------------------------------
+
+
+def build(options: argparse.Namespace, d: int) -> Autoregressive:
+    """The model that the command line asks for."""
+    if options.model == "fvsbn":
+        return FVSBN(d)
+    if options.model == "nade":
+        return NADE(d, *options.hidden)
+    generator = torch.Generator().manual_seed(options.seed)
+    return MADE(d, options.hidden, n_masks=options.masks, generator=generator)
+
+
+def negative_log_prob(
+    model: Autoregressive, x: UInt8[Tensor, "batch d"], *, generator: torch.Generator
+) -> Float[Tensor, " batch"]:
+    """The loss of one batch of bits; a MADE of several masks takes one of them."""
+    x = x.to(model.bias.dtype)
+    if not isinstance(model, MADE):
+        return -model.log_prob(x)
+    k = torch.randint(model.n_masks, (), generator=generator, device=generator.device)
+    return -model.log_prob(x, degrees=model.degrees(int(k)))
+
+
+@torch.no_grad()
+def mean_log_prob(model: Autoregressive, x: UInt8[Tensor, "n 1 h w"], batch_size: int = 200) -> float:
+    """The average log-likelihood of bits, in nats an image."""
+    parts = [model.log_prob(part.to(model.bias.dtype)).double() for part in x.flatten(1).split(batch_size)]
+    return torch.cat(parts).mean().item()
+
+
+def train(options: argparse.Namespace, images: data.Images) -> tuple[Autoregressive, float]:
+    """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
+    torch.manual_seed(options.seed)
+    flat, device = images.train.flatten(1), images.train.device
+    model = build(options, flat.shape[1]).to(device)
+    with torch.no_grad():  # start from independent pixels
+        model.bias[:, 0] = torch.logit(flat.float().mean(0).clamp(0.001, 0.999))
+    epoch = len(flat) // options.batch_size
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * epoch)
+    noise = torch.Generator().manual_seed(options.seed)
+    step = gradient_step(model, negative_log_prob, optimizer, ema=EMA(model), schedule=schedule, generator=noise)
+    batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
+
+    def score(model: Autoregressive) -> float:
+        return mean_log_prob(model, images.valid)
+
+    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, checkpoint=options.checkpoint)
+    print(f"validation log-likelihood of the best epoch: {best.score.item():.2f}")
+    return best.model, best.seconds.item() / 60
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train an autoregressive model of bits, find its exact test likelihood, draw from it, and save all that."""
+    parser = run_parser("dgmlib.autoregressive", main.__doc__)
+    parser.add_argument("--model", choices=["fvsbn", "nade", "made"], default="nade")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[500], help="units of NADE, or of each MADE layer")
+    parser.add_argument("--masks", type=int, default=1, help="orders and connectivities of MADE")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    options = run_options(parser, arguments, name="{model}_binarized_mnist")
+
+    join_processes()
+    images = data.load("binarized_mnist", options.device)
+    model, minutes = train(options, images)
+    if data_parallel()[0] == 0:
+        report(options, model, images, minutes)
+
+
+@torch.no_grad()
+def report(options: argparse.Namespace, model: Autoregressive, images: data.Images, minutes: float) -> None:
+    """Find the likelihood of the test images, write it down, and draw samples and completions."""
+    import matplotlib.pyplot as plt
+
+    from dgmlib import plots
+
+    nll, shape = -mean_log_prob(model, images.test), images.test.shape[1:]
+    print(f"test NLL {nll:.2f} nats, exact; {minutes:.1f} minutes of training (processor time)")
+    sizes = "" if options.model == "fvsbn" else f" {images.test[0].numel()}-{'-'.join(map(str, options.hidden))}"
+    save_result(
+        options.out / f"{options.name}.json",
+        title="Autoregressive model of bits",
+        model=options.model.upper() + sizes + f", {options.masks} masks" * (options.masks > 1),
+        data="binarized mnist",
+        metric=f"test NLL in nats, {len(images.test):,} images, exact; the best validation epoch of {options.epochs}",
+        ours=[nll],
+        published=options.published,
+        command=options.command,
+        device=f"{images.test.device.type}, threads: {torch.get_num_threads()}",
+        seeds=[options.seed],
+        minutes=minutes,
+    )
+    plots.style()
+    noise = torch.Generator(images.test.device).manual_seed(options.seed)
+    rows = {"samples": model.sample(60, generator=noise)}
+    if options.masks == 1:
+        half = images.test[:: max(1, len(images.test) // 20)][:20].flatten(1).to(model.bias.dtype)
+        finished = [model.sample(len(half), given=half[:, : half.shape[1] // 2], generator=noise) for _ in range(2)]
+        rows["test images; upper halves kept, the rest drawn, twice"] = torch.cat([half, *finished])
+    figure, axes = plt.subplots(len(rows), 1, figsize=(7, 1.5 * len(rows)), squeeze=False)
+    for (title, x), ax in zip(rows.items(), axes[:, 0], strict=True):
+        plots.show_images(x.view(-1, *shape), ncols=20, title=title, ax=ax)
+    figure.savefig(options.out / f"{options.name}.png", dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Heads: what a network's outputs mean as the law of one coordinate, a bit, a grey level or a real number (chapter 04).
+
+A head has `n_params`, how many outputs it takes; `log_prob(x, params)`, in nats; `draw(params, u)`, the value that u
+selects, which has the head's law when u is uniform; and `scale`, what inputs are divided by for a network.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgmlib.core import need_count
+from dgmlib.sequential import categorical_draw
+from dgmlib.worlds import LOG_2PI
+
+Params = Float[Tensor, "*#batch p"]
+
+
+class Bernoulli:
+    """A bit, from one logit."""
+
+    n_params = 1
+    scale = 1.0
+
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+        """log sigmoid(l) at 1, log sigmoid(-l) at 0. Implements :eq:`eq-ar-bernoulli`."""
+        return F.logsigmoid((2 * x - 1) * params[..., 0])
+
+    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """1 where u < p."""
+        return (u < params[..., 0].sigmoid()).to(u.dtype)
+
+
+class Categorical:
+    """A grey level 0 … levels - 1, from `levels` logits; the network sees it divided by levels - 1."""
+
+    def __init__(self, levels: int):
+        self.n_params = need_count("levels", levels, 2)
+        self.scale = levels - 1.0
+
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+        """l_x - log sum_k exp(l_k). Implements :eq:`eq-ar-categorical`."""
+        return params.log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
+
+    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """The level whose slice of [0, 1) holds u."""
+        return categorical_draw(params, u).to(u.dtype)
+
+
+class Gaussian:
+    """A real number, from its mean and log standard deviation."""
+
+    n_params = 2
+    scale = 1.0
+
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+        """log N(x; mean, std^2). Implements :eq:`eq-ar-gaussian`."""
+        mean, log_std = params.unbind(-1)
+        return -0.5 * (LOG_2PI + ((x - mean) * (-log_std).exp()).square()) - log_std
+
+    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """The quantile of order u."""
+        mean, log_std = params.unbind(-1)
+        return mean + log_std.exp() * _normal_quantile(u)
+
+
+class MixtureOfGaussians:
+    """A real number, from k logits of weights, k means and k log standard deviations: RNADE's output law.
+
+    Uria, Murray & Larochelle (2013), "RNADE: the real-valued neural autoregressive density-estimator".
+    """
+
+    scale = 1.0
+
+    def __init__(self, k: int):
+        self.n_params = 3 * need_count("k", k)
+
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+        """log sum_k w_k N(x; mean_k, std_k^2). Implements :eq:`eq-ar-mixture`."""
+        weights, means, log_stds = params.chunk(3, -1)
+        log_normal = -0.5 * (LOG_2PI + ((x[..., None] - means) * (-log_stds).exp()).square()) - log_stds
+        return (weights.log_softmax(-1) + log_normal).logsumexp(-1)
+
+    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """u chooses the component, and its place within that component's slice, uniform again, the quantile."""
+        weights, means, log_stds = params.chunk(3, -1)
+        chosen = categorical_draw(weights, u)[..., None]
+        edges = weights.softmax(-1).cumsum(-1)
+        width = weights.softmax(-1).gather(-1, chosen)[..., 0]
+        within = ((u - edges.gather(-1, chosen)[..., 0]) / width + 1).clamp(0, 1)
+        return means.gather(-1, chosen)[..., 0] + log_stds.exp().gather(-1, chosen)[..., 0] * _normal_quantile(within)
+
+
+def _normal_quantile(u: Tensor) -> Tensor:
+    tiny = torch.finfo(u.dtype).eps / 2  # a uniform of exactly 0, or rounded to 1, has a quantile too
+    return torch.special.ndtri(u.clamp(tiny, 1 - tiny))
+
+
+Head = Bernoulli | Categorical | Gaussian | MixtureOfGaussians

@@ -1,0 +1,77 @@
+"""Exact samples of autoregressive models from uniform numbers, each sampler a function of one callable (chapter 05).
+
+The callable is one full pass of a model, `draw(x, u)`: for every position i at once the value that u_i selects from the
+law of x_i given x_<i, by inversion of its distribution function. Shapes of x, u and the result are `(batch, *event)`.
+Where two samplers meet the same uniforms they give the same sample, up to draws that rounding can tip: uniforms within
+the passes' rounding error of an edge, one in a million in single precision.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+
+from dgmlib.core import need_shape, need_tensor
+
+Draw = Callable[[Shaped[Tensor, "batch *event"], Float[Tensor, "batch *event"]], Shaped[Tensor, "batch *event"]]
+
+
+def categorical_draw(logits: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """The value whose slice of [0, 1) holds each u: #{j < k - 1 : p_0 + ... + p_j <= u}, p = softmax(logits).
+
+    Implements :eq:`eq-draw`. Rounding at u near 1 ends in the last value, never outside.
+
+    Raises: ValueError (`u` of another shape), TypeError (not floating).
+    """
+    need_shape("u", need_tensor("u", u), tuple(need_tensor("logits", logits).shape[:-1]))
+    edges = logits.softmax(-1).cumsum(-1)[..., :-1]
+    return (edges <= u[..., None]).sum(-1)
+
+
+def naive_sample(
+    draw: Draw, uniforms: Float[Tensor, "batch *event"], *, order: Sequence[int] | None = None
+) -> Shaped[Tensor, "batch *event"]:
+    """One full pass for each position, of which one value is kept: the definition of ancestral sampling.
+
+    Implements :eq:`eq-one-at-a-time`. `order` lists the positions of the flattened event from first to last generated;
+    None is raster order. d passes.
+
+    Raises: ValueError (`order` is no permutation), TypeError (`uniforms` not floating).
+    """
+    d = _event_size(uniforms)
+    order = range(d) if order is None else order
+    if sorted(order) != list(range(d)):
+        raise ValueError(f"order is {list(order)[:5]}..., expected each of 0 to {d - 1} once")
+    x = torch.zeros(uniforms.shape, dtype=uniforms.dtype, device=uniforms.device)
+    for i in order:
+        proposed = draw(x, uniforms)
+        x = x.to(proposed.dtype)
+        x.flatten(1)[:, i] = proposed.flatten(1)[:, i]  # flatten of a contiguous tensor is a view
+    return x
+
+
+def jacobi_sample(
+    draw: Draw, uniforms: Float[Tensor, "batch *event"], *, start: Shaped[Tensor, "batch *event"] | None = None
+) -> tuple[Shaped[Tensor, "batch *event"], int]:
+    """(x, passes): the fixed point x = draw(x, u), found by iterating it on all positions at once from `start`.
+
+    Implements :eq:`eq-jacobi`. Position i of the order is right after i passes whatever the guess, so that at most d
+    are made; a pass that changes nothing proves the sample and ends the search. `start` is zero if None.
+    Song, Meng, Liao & Ermon (2021); Wiggers & Hoogeboom (2020).
+
+    Raises: ValueError (`start` of another shape), TypeError (`uniforms` not floating).
+    """
+    d = _event_size(uniforms)
+    x = torch.zeros_like(uniforms) if start is None else need_shape("start", start, tuple(uniforms.shape))
+    for passes in range(1, d + 1):
+        before, x = x, draw(x, uniforms)
+        if (x == before).all():
+            return x, passes
+    return x, d
+
+
+def _event_size(uniforms: Tensor) -> int:
+    if need_tensor("uniforms", uniforms).ndim < 2:
+        raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}, expected (batch, *event)")
+    return uniforms[0].numel()
