@@ -1,0 +1,462 @@
+"""Mixtures and the EM algorithm: a law with a hidden cause, climbed by filling the cause in (chapter 06).
+
+    start = gaussians(x, kmeans_plus_plus(x, 10), covariance="full", floor=1e-3)
+    mixture, climb = expectation_maximisation(start, x)
+
+A mixture knows its `log_joint(x)`, log p(z = k) + log p(x | z = k), and its own M step, `maximised(x, counts)`; all
+else they share. Factor analysis, whose hidden cause is a vector, has its step at the end.
+
+`python -m dgmlib.mixtures --data binarized_mnist` fits a mixture of coins, judges it exactly and saves; it resumes.
+"""
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgmlib.core import (
+    Density,
+    bernoulli,
+    need_between,
+    need_count,
+    need_finite,
+    need_option,
+    need_probabilities,
+    need_shape,
+    need_tensor,
+)
+from dgmlib.sampling import categorical
+from dgmlib.worlds import LOG_2PI
+
+COVARIANCES = ("full", "tied", "diagonal", "spherical")
+
+# --- a hidden cause: evidence, posterior, bound ---------------------------------------------------------------------
+
+
+def evidence(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """log p(x) = log sum_k p(x, z = k), stable for any size of the terms. Implements :eq:`eq-mix-evidence`."""
+    return need_tensor("log_joint", log_joint, 2).logsumexp(1)
+
+
+def responsibilities(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """p(z = k | x) of each row, by Bayes: the E step. Implements :eq:`eq-mix-responsibilities`."""
+    return need_tensor("log_joint", log_joint, 2).softmax(1)
+
+
+def elbo(log_joint: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """sum_k q_k (log p(x, z = k) - log q_k): a lower bound on log p(x) for any law q of each row's cause.
+
+    Implements :eq:`eq-mix-elbo`. Terms with q_k = 0 are 0. Raises ValueError (shapes, q no probabilities).
+    """
+    need_shape("q", need_probabilities("q", q, 2), tuple(need_tensor("log_joint", log_joint, 2).shape))
+    return torch.where(q > 0, q * log_joint, 0.0).sum(1) + torch.special.entr(q).sum(1)
+
+
+# --- the climb ------------------------------------------------------------------------------------------------------
+
+
+class Climb(NamedTuple):
+    """What `expectation_maximisation` saw: `log_likelihood[t]`, the mean of log p(x) (data weights counted) under the
+    parameters before step t + 1, the last entry under those returned; `converged`, whether it rose by less than `tol`
+    in the end."""
+
+    log_likelihood: Float[Tensor, " steps"]
+    converged: bool
+
+
+def em_step(
+    mixture: "Mixture", x: Float[Tensor, "n d"], data_weights: Float[Tensor, " n"] | None = None
+) -> tuple["Mixture", Float[Tensor, ""]]:
+    """(the mixture after one E and one M step, the mean log-likelihood before it).
+
+    Implements :eq:`eq-mix-em`. A datum of weight 2 counts as two. Raises what the mixture's `maximised` raises.
+    """
+    log_joint = mixture.log_joint(x)
+    log_prob = evidence(log_joint)
+    log_likelihood = _mean(log_prob, data_weights)
+    counts = log_joint.sub_(log_prob[:, None]).exp_()
+    return mixture.maximised(x, counts if data_weights is None else counts * data_weights[:, None]), log_likelihood
+
+
+def _mean(log_prob: Float[Tensor, " n"], data_weights: Float[Tensor, " n"] | None) -> Float[Tensor, ""]:
+    """The mean over the data, each counted by its weight."""
+    if data_weights is None:
+        return log_prob.mean()
+    need_shape("data_weights", need_finite("data_weights", data_weights), tuple(log_prob.shape))
+    if (data_weights < 0).any() or not data_weights.any():
+        raise ValueError("data_weights has a negative entry or no positive one, expected weights of data")
+    return data_weights @ log_prob / data_weights.sum()
+
+
+def expectation_maximisation(
+    start: "Mixture",
+    x: Float[Tensor, "n d"],
+    *,
+    data_weights: Float[Tensor, " n"] | None = None,
+    n_steps: int = 100,
+    tol: float = 1e-3,
+) -> tuple["Mixture", Climb]:
+    """Alternate E and M steps from `start` until the mean log-likelihood rises by less than `tol` nats, or `n_steps`.
+
+    The likelihood never falls (with a floor or prior counts: under those constraints), and ends at a stationary point,
+    which need be no maximum. Raises ValueError (shapes, NaN, a component that collapsed).
+    """
+    need_finite("x", need_tensor("x", x, 2))
+    need_count("n_steps", n_steps)
+    mixture, seen, converged = start, [], False
+    for _ in range(n_steps):
+        following, log_likelihood = em_step(mixture, x, data_weights)
+        converged = bool(seen) and float(log_likelihood - seen[-1]) < tol
+        seen.append(log_likelihood)
+        if converged:
+            break
+        mixture = following
+    else:
+        seen.append(_mean(mixture.log_prob(x), data_weights))
+    return mixture, Climb(torch.stack(seen), converged)
+
+
+def kmeans_plus_plus(
+    x: Float[Tensor, "n d"], k: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "k d"]:
+    """`k` distinct rows of `x` as first means: each drawn with probability proportional to its squared distance from
+    the nearest one drawn before.
+
+    Implements :eq:`eq-mix-seeding`. Raises ValueError (fewer than `k` distinct rows). Arthur & Vassilvitskii (2007).
+    """
+    need_finite("x", need_tensor("x", x, 2))
+    need_count("k", k)
+    first = torch.randint(len(x), (1,), generator=generator, device=x.device)
+    means, distance = [x[first[0]]], torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
+    while len(means) < k:
+        distance = torch.minimum(distance, (x - means[-1]).square().sum(1))
+        if not distance.any():
+            raise ValueError(f"x has {len(means)} distinct rows, expected at least k = {k}")
+        means.append(x[torch.multinomial(distance / distance.sum(), 1, generator=generator)[0]])
+    return torch.stack(means)
+
+
+def kmeans(
+    x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], n_steps: int = 100
+) -> tuple[Float[Tensor, "k d"], Int[Tensor, " n"]]:
+    """(means, the nearest mean of each row) after Lloyd's iteration: EM in the limit of vanishing variance.
+
+    Implements :eq:`eq-mix-kmeans`. Stops when no row changes its mean; a mean without rows stays. Raises ValueError.
+    """
+    need_shape("means", need_tensor("means", means, 2), (len(means), need_tensor("x", x, 2).shape[1]))
+    label = torch.full((len(x),), -1, device=x.device)
+    for _ in range(need_count("n_steps", n_steps)):
+        before, label = label, torch.cdist(x, means, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        if torch.equal(before, label):
+            break
+        one_hot = F.one_hot(label, len(means)).to(x.dtype)
+        count = one_hot.sum(0)[:, None]
+        means = torch.where(count > 0, one_hot.T @ x / count.clamp(min=1), means)
+    return means, label
+
+
+# --- mixtures -------------------------------------------------------------------------------------------------------
+
+
+def _need_counts(x: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(expected number of data of each component, their shares), from soft counts `(n, k)`."""
+    need_shape("counts", need_tensor("counts", counts, 2), (len(need_tensor("x", x, 2)), k))
+    size = counts.sum(0)
+    return size, size / size.sum()
+
+
+class Mixture(Density):
+    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the hidden cause."""
+
+    weights: Float[Tensor, " k"]
+
+    def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log w_k + log p_k(x)."""
+        raise NotImplementedError
+
+    def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Mixture":
+        """The mixture that maximises sum_nk counts_nk log p(x_n, z = k): the M step."""
+        raise NotImplementedError
+
+    def log_prob(self, x: Float[Tensor, "n d"], **condition: Any) -> Float[Tensor, " n"]:
+        """log p(x), nats."""
+        return evidence(self.log_joint(x))
+
+
+class Gaussians(Mixture):
+    """A mixture of Gaussians in the precision of its arguments.
+
+    `weights` (k,), `means` (k, d), `covs` by kind of `covariance`: "full" (k, d, d), "tied" (d, d), "diagonal" (k, d),
+    "spherical" (k,). `floor` >= 0 bounds every variance in every direction from below in each M step, which bounds the
+    likelihood from above; 0 is plain maximum likelihood. Raises ValueError (shapes, weights, a covariance that is
+    singular: the component has collapsed).
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, covs: Tensor, *, covariance: str = "full", floor: float = 0.0):
+        self.weights = need_probabilities("weights", weights, 1)
+        self.means = need_finite("means", need_tensor("means", means, 2))
+        k, self.d = need_shape("means", means, (len(weights), means.shape[1])).shape
+        shapes = dict(zip(COVARIANCES, ((k, self.d, self.d), (self.d, self.d), (k, self.d), (k,)), strict=True))
+        self.covariance = need_option("covariance", covariance, COVARIANCES)
+        self.covs = need_shape("covs", need_finite("covs", covs), shapes[covariance])
+        self.floor = need_between("floor", floor, 0.0, math.inf)
+        # p_k's whitening maps, and minus half its log-determinant: all that log_joint needs of the covariances.
+        if covariance in ("full", "tied"):
+            chol, failed = torch.linalg.cholesky_ex(covs)
+            eye = torch.eye(self.d, dtype=covs.dtype, device=covs.device)
+            self._whiten = torch.linalg.solve_triangular(chol, eye.expand_as(chol), upper=False).mT
+            half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        else:
+            failed, self._whiten = covs <= 0, covs.rsqrt()
+            half_log_det = covs.log().sum(-1) / 2 if covariance == "diagonal" else covs.log() * self.d / 2
+        if failed.any() or not half_log_det.isfinite().all():
+            raise ValueError(
+                f"covs has a singular {covariance} covariance: a component has collapsed, expected positive definite "
+                "ones (a floor above 0 keeps them so)"
+            )
+        self._log_norm = (self.weights.log() - half_log_det - self.d / 2 * LOG_2PI).expand(k)
+
+    def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log w_k + log N(x; mean_k, cov_k). Implements :eq:`eq-mix-gaussians`."""
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        # By differences, never by x^2 - 2 x mean + mean^2, whose terms cancel far from the origin.
+        if self.covariance in ("tied", "spherical"):
+            centre = self.means.mean(0)
+            scaled, means = x - centre, self.means - centre
+            if self.covariance == "tied":
+                scaled, means = scaled @ self._whiten, means @ self._whiten
+            distance = torch.cdist(scaled, means, compute_mode="donot_use_mm_for_euclid_dist").square_()
+            if self.covariance == "spherical":
+                distance /= self.covs
+            return distance.mul_(-0.5).add_(self._log_norm)
+        distance = torch.empty(len(self.means), len(x), dtype=x.dtype, device=x.device)
+        for mean, whiten, row in zip(self.means, self._whiten, distance, strict=True):
+            offset = (x - mean) @ whiten if self.covariance == "full" else (x - mean).mul_(whiten)
+            torch.linalg.vecdot(offset, offset, out=row)
+        return distance.T.mul(-0.5).add_(self._log_norm)
+
+    def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Gaussians":
+        """Weighted shares, means and covariances about the *new* means. Implements :eq:`eq-mix-m-step`.
+
+        A component without data keeps its mean and covariance at weight 0.
+        """
+        size, weights = _need_counts(x, counts, len(self.means))
+        alive = size > 0
+        share = counts / size.clamp(min=torch.finfo(x.dtype).tiny)  # of each component's data, sums to 1
+        centre = x.mean(0)
+        means = torch.where(alive[:, None], centre + share.T @ (x - centre), self.means)
+        if self.covariance == "tied":
+            covs = sum(w * self._scatter(x, mean, s) for w, mean, s in zip(weights, means, share.T, strict=True))
+        else:
+            covs = torch.stack([self._scatter(x, mean, s) for mean, s in zip(means, share.T, strict=True)])
+            covs = torch.where(alive.view(-1, *[1] * (covs.ndim - 1)), covs, self.covs)
+        covs = floored(covs, self.floor, matrices=self.covariance in ("full", "tied"))
+        return Gaussians(weights, means, covs, covariance=self.covariance, floor=self.floor)
+
+    def _scatter(self, x: Tensor, mean: Tensor, share: Tensor) -> Tensor:
+        """The weighted covariance about `mean`, in the form of this kind."""
+        offset = x - mean
+        if self.covariance in ("full", "tied"):
+            return (offset * share[:, None]).T @ offset
+        variances = share @ offset.square_()
+        return variances if self.covariance == "diagonal" else variances.mean()
+
+    def full_covs(self) -> Float[Tensor, "k d d"]:
+        """Every component's covariance as a matrix, whatever the kind."""
+        k = len(self.means)
+        if self.covariance in ("full", "tied"):
+            return self.covs.expand(k, self.d, self.d)
+        return torch.diag_embed(self.covs.view(k, -1).expand(k, self.d))
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """`n` draws: a component by its weight, then a Gaussian draw within it."""
+        component = categorical(self.weights, n, generator=generator)
+        noise = torch.randn(n, self.d, generator=generator, dtype=self.means.dtype, device=self.means.device)
+        chol = torch.linalg.cholesky(self.full_covs())
+        return self.means[component] + torch.einsum("nij,nj->ni", chol[component], noise)
+
+
+def floored(covs: Tensor, floor: float, *, matrices: bool) -> Tensor:
+    """The covariances that maximise a Gaussian likelihood with scatter `covs` when no variance may lie below `floor`.
+
+    Implements :eq:`eq-mix-floor`: eigenvalues (`matrices`), or the variances themselves, raised to `floor`.
+    """
+    if not matrices:
+        return covs.clamp(min=floor)
+    if floor == 0:
+        return covs
+    values, vectors = torch.linalg.eigh((covs + covs.mT) / 2)
+    return vectors @ (values.clamp(min=floor)[..., None] * vectors.mT)
+
+
+def gaussians(
+    x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], *, covariance: str = "full", floor: float = 0.0
+) -> Gaussians:
+    """A start for EM: each row given to its nearest mean by `kmeans`, then one M step.
+
+    Raises ValueError (shapes, `covariance`, a cluster with a singular covariance while floor = 0).
+    """
+    means, label = kmeans(need_finite("x", x), means)
+    k, d = means.shape
+    eye = torch.eye(d, dtype=x.dtype, device=x.device)
+    units = {"full": eye.expand(k, d, d), "tied": eye, "diagonal": eye[:1].new_ones(k, d), "spherical": x.new_ones(k)}
+    unit = units[need_option("covariance", covariance, COVARIANCES)]
+    start = Gaussians(x.new_full((k,), 1 / k), means, unit, covariance=covariance, floor=floor)
+    return start.maximised(x, F.one_hot(label, k).to(x.dtype))
+
+
+class Bernoullis(Mixture):
+    """A mixture of independent coins: sum_k w_k prod_i probs_ki^x_i (1 - probs_ki)^(1 - x_i), x in {0, 1}^d.
+
+    `prior_counts` a >= 0 adds a heads and a tails to each coin in the M step: the mode under a Beta(a + 1, a + 1)
+    prior, which keeps probabilities inside (0, 1). Raises ValueError (shapes, probabilities). Juan & Vidal (2002).
+    """
+
+    def __init__(self, weights: Tensor, probs: Tensor, *, prior_counts: float = 0.0):
+        self.weights = need_probabilities("weights", weights, 1)
+        self.probs = need_finite("probs", need_tensor("probs", probs, 2))
+        need_shape("probs", probs, (len(weights), probs.shape[1]))
+        need_between("the smallest of probs", float(probs.min()), 0.0, 1.0)
+        need_between("the largest of probs", float(probs.max()), 0.0, 1.0)
+        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, math.inf)
+        self.d = probs.shape[1]
+
+    def log_joint(self, x: Float[Tensor, "n d"], seen: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n k"]:
+        """log w_k + sum_i log Bernoulli(x_i; probs_ki), over the pixels with `seen` 1 only, if given.
+
+        Implements :eq:`eq-mix-bernoullis`. An unseen pixel is summed out exactly, by leaving it out.
+        """
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        ones, zeros = (x, 1 - x) if seen is None else (x * need_shape("seen", seen, tuple(x.shape)), (1 - x) * seen)
+        least = torch.finfo(x.dtype).min / (2 * self.d)  # for log 0: multiplied by a pixel that is 0 it must give 0
+        log_on, log_off = (p.log().clamp(min=least) for p in (self.probs, 1 - self.probs))
+        return self.weights.log() + ones @ log_on.T + zeros @ log_off.T
+
+    def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Bernoullis":
+        """Shares and weighted means, with `prior_counts` heads and tails added. Implements :eq:`eq-mix-coin-step`."""
+        size, weights = _need_counts(x, counts, len(self.probs))
+        total = (size + 2 * self.prior_counts)[:, None]
+        probs = (counts.T @ x + self.prior_counts) / total.clamp(min=torch.finfo(x.dtype).tiny)
+        probs = torch.where(total > 0, probs, self.probs).clamp(max=1)
+        return Bernoullis(weights, probs, prior_counts=self.prior_counts)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """`n` draws: a component by its weight, then a toss of each of its coins."""
+        component = categorical(self.weights, n, generator=generator)
+        return bernoulli(self.probs[component], generator=generator)
+
+    def completed(self, x: Float[Tensor, "n d"], seen: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """P(x_i = 1 | the seen pixels) where `seen` is 0, and x itself where it is 1."""
+        hidden = responsibilities(self.log_joint(x, seen)) @ self.probs
+        return torch.where(seen > 0, x, hidden)
+
+
+# --- a hidden vector ------------------------------------------------------------------------------------------------
+
+
+def factor_step(
+    cov: Float[Tensor, "d d"], weight: Float[Tensor, "d k"], noise: Float[Tensor, " d"], *, isotropic: bool = False
+) -> tuple[Float[Tensor, "d k"], Float[Tensor, " d"], Float[Tensor, ""]]:
+    """(weight, noise) after one EM step for x = W z + eps, z ~ N(0, I), eps ~ N(0, diag(noise)), on centred data of
+    covariance `cov`; and the mean log-likelihood before the step, in nats.
+
+    Implements :eq:`eq-mix-factor-step`. `isotropic` keeps one noise for all coordinates: probabilistic PCA. Raises
+    ValueError (shapes, noise not positive). Rubin & Thayer (1982); Tipping & Bishop (1999).
+    """
+    d, k = need_tensor("weight", weight, 2).shape
+    need_shape("cov", need_finite("cov", cov), (d, d))
+    need_shape("noise", need_finite("noise", noise), (d,))
+    need_between("the smallest noise", float(noise.min()), 0.0, math.inf, open_ends=True)
+    model = weight @ weight.T + torch.diag(noise)
+    chol = torch.linalg.cholesky(model)
+    fit = torch.cholesky_solve(cov, chol).trace()
+    log_likelihood = -0.5 * (d * LOG_2PI + 2 * chol.diagonal().log().sum() + fit)
+    scaled = weight / noise[:, None]
+    posterior_cov = torch.linalg.inv(torch.eye(k, dtype=cov.dtype, device=cov.device) + weight.T @ scaled)
+    gain = posterior_cov @ scaled.T  # E[z | x] = gain x
+    cross = cov @ gain.T  # E[x z^T]
+    weight = torch.linalg.solve(posterior_cov + gain @ cross, cross.T).T
+    noise = (cov - weight @ cross.T).diagonal()
+    return weight, noise.mean().expand(d).clone() if isotropic else noise, log_likelihood
+
+
+# --- a long run -----------------------------------------------------------------------------------------------------
+
+
+class CoinRun:
+    """EM for coins as a step that `train.fit` can repeat, save and resume."""
+
+    def __init__(self, start: Bernoullis, x: Float[Tensor, "n d"]):
+        self.x, self.prior_counts = x, start.prior_counts
+        self.state = {
+            "weights": start.weights.clone(),
+            "probs": start.probs.clone(),
+            "seconds": torch.zeros((), dtype=torch.float64),
+        }
+
+    @property
+    def mixture(self) -> Bernoullis:
+        """The mixture as it stands."""
+        return Bernoullis(self.state["weights"], self.state["probs"], prior_counts=self.prior_counts)
+
+    def __call__(self, batch: tuple) -> dict[str, Tensor]:
+        started = time.process_time()
+        following, log_likelihood = em_step(self.mixture, self.x)
+        self.state["weights"].copy_(following.weights)
+        self.state["probs"].copy_(following.probs)
+        self.state["seconds"] += time.process_time() - started
+        return {"nll": -log_likelihood}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Fit a mixture of coins to binarised images by EM; write down its exact test likelihood, and its prototypes."""
+    import matplotlib.pyplot as plt
+
+    from dgmlib import data, plots
+    from dgmlib.runs import run_options, run_parser
+    from dgmlib.train import fit, save_result
+    from dgmlib.vae import fixed_binarisation
+
+    parser = run_parser("dgmlib.mixtures", main.__doc__)
+    parser.add_argument("--data", choices=["binarized_mnist", "mnist", "fashion", "digits"], default="binarized_mnist")
+    parser.add_argument("--components", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--prior-counts", type=float, default=0.1)
+    options = run_options(parser, arguments, name="coins_{data}_{components}")
+
+    images, generator = data.load(options.data, options.device), torch.Generator().manual_seed(options.seed)
+    train, test = (fixed_binarisation(x, images.levels).float() for x in (images.train, images.test))
+    k = options.components
+    probs = 0.25 + 0.5 * data.subset(train, k, generator=generator)
+    start = Bernoullis(train.new_full((k,), 1 / k), probs, prior_counts=options.prior_counts)
+    step = CoinRun(start, train)
+    fit(step, None, options.steps, checkpoint=options.checkpoint, every=10, log_every=1)
+    mixture = step.mixture
+    nll = -torch.cat([mixture.log_prob(part) for part in test.split(1000)]).double().mean().item()
+    print(f"test NLL {nll:.2f} nats, exact, {len(test):,} images")
+    save_result(
+        options.out / f"{options.name}.json",
+        title="Mixture of Bernoullis",
+        model=f"{k} components, EM, {options.steps} steps, {options.prior_counts:g} prior counts",
+        data=options.data.replace("_", " "),
+        metric=f"exact test NLL in nats, {len(test):,} images",
+        ours=[nll],
+        published=options.published,
+        command=options.command,
+        device=f"{test.device.type}, threads: {torch.get_num_threads()}",
+        seeds=[options.seed],
+        minutes=step.state["seconds"].item() / 60,
+    )
+    plots.style()
+    shown = torch.cat([mixture.probs[:40], mixture.sample(20, generator=torch.Generator(train.device).manual_seed(0))])
+    axes = plots.show_images(shown.view(-1, *images.test.shape[1:]), ncols=20, title="prototypes; last row: draws")
+    axes.figure.savefig(options.out / f"{options.name}.png", dpi=100)
+    plt.close(axes.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,471 @@
+"""Mixtures and EM: enumeration, autograd, scikit-learn iteration by iteration, and a thousand random climbs."""
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as SklearnMixture
+from torch.distributions import MultivariateNormal
+
+from dgmlib import mixtures as mix
+from dgmlib.vae import ppca
+from dgmlib.worlds import GaussianMixture, bit_states
+
+THEIR_NAME = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
+
+
+def f64(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
+
+
+def clusters(n=400, d=3, k=4, seed=0, spread=3.0):
+    centres = spread * normal(k, d, seed=seed)
+    return centres[torch.randint(k, (n,), generator=rng(seed + 1))] + normal(n, d, seed=seed + 2)
+
+
+def close(a, b, atol=1e-10):
+    a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (a, b))
+    assert torch.allclose(a, b, atol=atol, rtol=0), float((a - b).abs().max())
+
+
+# --- a hidden cause -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("eq-mix-evidence")
+@pytest.mark.notes("N0-087", "N4-040")
+def test_evidence_is_the_sum_and_stays_finite_far_away():
+    joint = f64((0.1, 0.3), (0.05, 0.2))
+    close(mix.evidence(joint.log()), joint.sum(1).log())
+    close(mix.evidence(f64((-1e4, -1e4 - 1))), f64(-1e4 + math.log(1 + math.exp(-1))))
+
+
+@pytest.mark.equation("eq-mix-elbo")
+@pytest.mark.notes("N3-107", "E3-034", "N4-037")
+def test_evidence_is_bound_plus_divergence_and_the_posterior_touches_it():
+    log_joint, q = normal(5, 3), normal(5, 3, seed=1).softmax(1)
+    q[0] = f64(1.0, 0.0, 0.0)
+    posterior = mix.responsibilities(log_joint)
+    divergence = torch.where(q > 0, q * (q / posterior).log(), 0.0).sum(1)
+    close(mix.elbo(log_joint, q) + divergence, mix.evidence(log_joint))
+    close(mix.elbo(log_joint, posterior), mix.evidence(log_joint))
+    impossible = f64((-math.inf, 0.5))
+    close(mix.elbo(impossible, f64((0.0, 1.0))), f64(0.5))
+    close(posterior.sum(1), torch.ones(5))
+
+
+# --- the densities --------------------------------------------------------------------------------------------------
+
+
+def some_gaussians(covariance, k=3, d=2, **options):
+    root = normal(k, d, d, seed=4)
+    full = root @ root.mT + 0.3 * torch.eye(d)
+    covs = {"full": full, "tied": full[0], "diagonal": full.diagonal(dim1=1, dim2=2), "spherical": full[:, 0, 0]}
+    return mix.Gaussians(f64(0.2, 0.5, 0.3), normal(k, d, seed=5), covs[covariance], covariance=covariance, **options)
+
+
+@pytest.mark.equation("eq-mix-gaussians")
+@pytest.mark.notes("N3-029", "N4-027", "N4-036")
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_log_joint_is_torchs_normal_whatever_the_kind(covariance):
+    model, x = some_gaussians(covariance), normal(6, 2, seed=6)
+    parts = zip(model.weights, model.means, model.full_covs(), strict=True)
+    exact = torch.stack([w.log() + MultivariateNormal(m, c).log_prob(x) for w, m, c in parts], 1)
+    close(model.log_joint(x), exact)
+    close(model.log_prob(x), GaussianMixture(model.weights, model.means, model.full_covs()).log_prob(x))
+    assert model.log_prob(x.new_full((1, 2), 1e3)).isfinite()
+
+
+def test_gaussians_keep_single_precision_and_their_digits_far_from_the_origin():
+    """Variances of 0.01 and 1 about points 3e3 apart: by x^2 - mean^2 they would be lost."""
+    x = torch.cat([normal(500, 2) * 0.1, normal(500, 2, seed=1) + 3e3]).float()
+    for covariance in ("diagonal", "spherical"):
+        start = mix.gaussians(x, torch.tensor([[0.0, 0.0], [3e3, 3e3]]), covariance=covariance)
+        fitted, _ = mix.expectation_maximisation(start, x, n_steps=5, tol=0.0)
+        assert fitted.covs.dtype == fitted.log_prob(x).dtype == torch.float32
+        variances = fitted.covs.view(2, -1).mean(1)
+        assert torch.allclose(variances, torch.tensor([0.01, 1.0]), rtol=0.15)
+
+
+@pytest.mark.equation("eq-mix-bernoullis")
+def test_bernoullis_sum_to_one_and_leave_out_what_was_not_seen():
+    model = mix.Bernoullis(f64(0.3, 0.7), f64((0.2, 0.9, 0.5), (0.6, 0.1, 1.0)))
+    states = bit_states(3)
+    close(model.log_prob(states).exp().sum(), 1.0)
+    coins = torch.where(states[:, None] == 1, model.probs, 1 - model.probs).prod(2) * model.weights
+    close(model.log_joint(states).exp(), coins)
+    seen = f64((1.0, 0.0, 1.0)).expand(8, 3)
+    marginal = mix.evidence(model.log_joint(states, seen)).exp()
+    for bits, value in zip(states, marginal, strict=True):
+        same = (states[:, 0] == bits[0]) & (states[:, 2] == bits[2])
+        close(value, coins[same].sum())
+
+
+def test_completion_is_the_conditional_by_enumeration():
+    model = mix.Bernoullis(f64(0.3, 0.7), f64((0.2, 0.9, 0.5), (0.6, 0.1, 0.8)))
+    x, seen = f64((1.0, 0.0, 0.0)), f64((1.0, 0.0, 0.0))
+    states = bit_states(3)
+    mass = model.log_prob(states).exp() * (states[:, 0] == 1)
+    expected = (mass @ states) / mass.sum()
+    close(model.completed(x, seen)[0], f64(1.0, *expected[1:].tolist()))
+
+
+# --- the M step -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("eq-mix-m-step")
+@pytest.mark.notes("N4-032", "N4-033", "N4-034", "N4-038", "E4-08", "E4-09")
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_the_m_step_is_where_the_expected_log_joint_is_flat(covariance):
+    model, x = some_gaussians(covariance), clusters(60, 2)
+    counts = mix.responsibilities(model.log_joint(x))
+    best = model.maximised(x, counts)
+    logits = best.weights.log().requires_grad_()
+    means, covs = best.means.clone().requires_grad_(), best.covs.clone().requires_grad_()
+    moved = mix.Gaussians(logits.softmax(0), means, covs, covariance=covariance)
+    full = moved.full_covs()
+    joint = torch.stack(
+        [moved.weights[k].log() + MultivariateNormal(means[k], full[k]).log_prob(x) for k in range(3)], 1
+    )
+    for gradient in torch.autograd.grad((counts * joint).sum(), (logits, means, covs)):
+        close(gradient, torch.zeros_like(gradient), atol=1e-9)
+
+
+@pytest.mark.notes("E4-09")
+def test_the_covariance_is_taken_about_the_new_mean():
+    model, x = some_gaussians("full"), clusters(60, 2)
+    counts = mix.responsibilities(model.log_joint(x))
+    best = model.maximised(x, counts)
+    share = counts / counts.sum(0)
+    about_old = torch.stack([(s[:, None] * (x - m)).T @ (x - m) for s, m in zip(share.T, model.means, strict=True)])
+    step = best.means - model.means
+    close(about_old - best.covs, torch.einsum("ki,kj->kij", step, step))
+
+
+@pytest.mark.equation("eq-mix-floor")
+def test_no_covariance_above_the_floor_is_more_likely_than_the_floored_one():
+    scatter, floor = torch.diag(f64(2.0, 0.5, 0.01)), 0.1
+    turn = torch.linalg.qr(normal(3, 3))[0]
+    scatter = turn @ scatter @ turn.T
+
+    def likelihood(cov):
+        return float(-torch.logdet(cov) - torch.linalg.solve(cov, scatter).trace())
+
+    best = mix.floored(scatter, floor, matrices=True)
+    assert float(torch.linalg.eigvalsh(best).min()) == pytest.approx(floor)
+    for seed in range(200):
+        root = 0.1 * normal(3, 3, seed=seed)
+        other = mix.floored(best + root + root.T, floor, matrices=True)
+        assert likelihood(other) <= likelihood(best) + 1e-12
+    assert likelihood(scatter + floor * torch.eye(3)) < likelihood(best) - 0.1  # the ridge is no maximiser
+    close(mix.floored(f64((2.0, 0.01)), floor, matrices=False), f64((2.0, 0.1)))
+
+
+@pytest.mark.equation("eq-mix-coin-step")
+def test_the_coins_m_step_is_the_mode_under_its_prior():
+    x, counts = (normal(30, 4) > 0).double(), normal(30, 2, seed=1).softmax(1)
+    model = mix.Bernoullis(f64(0.5, 0.5), torch.full((2, 4), 0.5, dtype=torch.float64), prior_counts=0.7)
+    best = model.maximised(x, counts)
+    probs = best.probs.clone().requires_grad_()
+    log_coins = torch.log(torch.where(x[:, None] == 1, probs, 1 - probs)).sum(2)
+    objective = (counts * log_coins).sum() + 0.7 * (probs.log() + (1 - probs).log()).sum()
+    close(torch.autograd.grad(objective, probs)[0], torch.zeros(2, 4), atol=1e-9)
+    close(best.weights, counts.mean(0))
+
+
+def test_a_component_without_data_keeps_what_it_was_at_weight_zero():
+    x = clusters(20, 2)
+    counts = torch.cat([torch.ones(20, 1, dtype=torch.float64), torch.zeros(20, 1, dtype=torch.float64)], 1)
+    for covariance in mix.COVARIANCES:
+        covs = {"full": torch.eye(2).expand(2, 2, 2), "tied": torch.eye(2), "diagonal": torch.ones(2, 2)}
+        start = mix.Gaussians(
+            f64(0.5, 0.5), f64((0, 0), (9, 9)), covs.get(covariance, torch.ones(2)).double(), covariance=covariance
+        )
+        ended = start.maximised(x, counts)
+        close(ended.means[1], f64(9, 9))
+        assert ended.weights.tolist() == [1.0, 0.0] and ended.log_prob(x).isfinite().all()
+    coins = mix.Bernoullis(f64(0.5, 0.5), f64((0.5, 0.5), (0.2, 0.9))).maximised((x > 0).double(), counts)
+    close(coins.probs[1], f64(0.2, 0.9))
+
+
+# --- EM -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("eq-mix-em")
+@pytest.mark.notes("N4-031", "N4-035", "H4-15", "H3-21")
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_em_is_scikit_learns_iteration_by_iteration(covariance):
+    x = clusters(300, 3)
+    ours = mix.gaussians(x, mix.kmeans_plus_plus(x, 4, generator=rng()), covariance=covariance)
+    precisions = np.linalg.inv(ours.covs) if covariance in ("full", "tied") else 1 / ours.covs.numpy()
+    theirs = SklearnMixture(
+        4,
+        covariance_type=THEIR_NAME[covariance],
+        weights_init=ours.weights.numpy(),
+        means_init=ours.means.numpy(),
+        precisions_init=precisions,
+        reg_covar=0.0,
+        max_iter=1,
+        tol=0.0,
+        warm_start=True,
+    )
+    for _ in range(25):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            theirs.fit(x.numpy())
+        ours, log_likelihood = mix.em_step(ours, x)
+        close(log_likelihood, theirs.lower_bound_, atol=1e-8)
+        close(ours.weights, theirs.weights_, atol=1e-8)
+        close(ours.means, theirs.means_, atol=1e-8)
+        close(ours.covs, theirs.covariances_, atol=1e-8)
+
+
+@pytest.mark.notes("N4-031", "E4-07")
+def test_em_climbs_on_a_thousand_random_problems():
+    """Every kind, duplicates, constant features, more components than the data deserve: with a floor, never down."""
+    worst, draw = math.inf, rng(7)
+    for problem in range(1000):
+        n, d, k = (int(torch.randint(low, high, (), generator=draw)) for low, high in ((5, 30), (1, 4), (1, 5)))
+        x = torch.randn(n, d, generator=draw, dtype=torch.float64) * 10 ** float(torch.randn((), generator=draw))
+        if problem % 3 == 1:
+            x = x[torch.randint(max(2, n // 3), (n,), generator=draw)]
+        if problem % 5 == 2:
+            x[:, 0] = 3.0
+        if problem % 7 == 3:
+            x = x + 1e6
+        k = min(k, len(x.unique(dim=0)))
+        covariance = mix.COVARIANCES[problem % 4]
+        model = mix.gaussians(x, mix.kmeans_plus_plus(x, k, generator=draw), covariance=covariance, floor=1e-3)
+        _, climb = mix.expectation_maximisation(model, x, n_steps=6, tol=0.0)
+        worst = min(worst, float(climb.log_likelihood.diff().min())) if len(climb.log_likelihood) > 1 else worst
+    assert worst > -1e-8
+
+
+def test_em_of_coins_climbs_its_penalised_likelihood():
+    x = (normal(80, 6) > 0.3).double()
+    model = mix.Bernoullis(f64(0.4, 0.6), normal(2, 6, seed=1).sigmoid(), prior_counts=0.5)
+    heights = []
+    for _ in range(30):
+        prior = 0.5 * (model.probs.log() + (1 - model.probs).log()).sum()
+        heights.append(float(model.log_prob(x).sum() + prior))
+        model, _ = mix.em_step(model, x)
+    assert min(np.diff(heights)) > -1e-9 and heights[-1] > heights[0] + 1
+
+
+def test_a_weight_of_two_is_a_datum_that_came_twice():
+    x, weights = clusters(40, 2), torch.randint(0, 4, (40,), generator=rng()).double()
+    start = some_gaussians("full")
+    once = mix.em_step(start, x, weights)
+    repeated = mix.em_step(start, x.repeat_interleave(weights.long(), 0))
+    close(once[1], repeated[1])
+    for name in ("weights", "means", "covs"):
+        close(getattr(once[0], name), getattr(repeated[0], name))
+
+
+def test_the_driver_stops_where_it_says_and_returns_what_it_logged():
+    x = clusters(200, 2)
+    start = mix.gaussians(x, mix.kmeans_plus_plus(x, 3, generator=rng()))
+    fitted, climb = mix.expectation_maximisation(start, x, n_steps=500, tol=1e-6)
+    assert climb.converged and 2 < len(climb.log_likelihood) < 500
+    close(climb.log_likelihood[-1], fitted.log_prob(x).mean())
+    close(climb.log_likelihood[0], start.log_prob(x).mean())
+    rises = climb.log_likelihood.diff()
+    assert float(rises[-1]) < 1e-6 <= float(rises[:-1].min())
+    short, path = mix.expectation_maximisation(start, x, n_steps=2, tol=0.0)
+    assert not path.converged and len(path.log_likelihood) == 3
+    close(path.log_likelihood[-1], short.log_prob(x).mean())
+
+
+@pytest.mark.notes("N4-039")
+def test_equal_components_stay_equal():
+    x = clusters(50, 2)
+    model = mix.Gaussians(f64(0.3, 0.7), torch.zeros(2, 2).double(), torch.eye(2).expand(2, 2, 2).double())
+    fitted, _ = mix.expectation_maximisation(model, x, n_steps=20, tol=0.0)
+    close(fitted.means[0], fitted.means[1])
+    close(fitted.weights, f64(0.3, 0.7))
+
+
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_clusters_a_million_apart_are_found_exactly(covariance):
+    x = torch.cat([normal(200, 2) + 1e6, normal(300, 2, seed=1) * 2 - 1e6, normal(100, 2, seed=2)])
+    start = mix.gaussians(x, f64((1e6, 1e6), (-1e6, -1e6), (0, 0)), covariance=covariance)
+    fitted, _ = mix.expectation_maximisation(start, x, n_steps=3, tol=0.0)
+    close(fitted.weights * 600, f64(200, 300, 100), atol=1e-9)
+    close(fitted.means[0], x[:200].mean(0), atol=1e-9)
+    if covariance == "full":
+        close(fitted.covs[0], x[:200].T.cov(correction=0), atol=1e-9)
+    if covariance == "spherical":
+        close(fitted.covs[1], x[200:500].var(0, correction=0).mean(), atol=1e-9)
+
+
+@pytest.mark.notes("E4-07")
+def test_a_collapse_is_an_error_without_a_floor_and_none_with_one():
+    x = torch.cat([normal(50, 1), f64((30.0,))])
+    start = mix.Gaussians(f64(0.9, 0.1), f64((0.0,), (30.0,)), f64(((1.0,),), ((1.0,),)))
+    with pytest.raises(ValueError, match="covs has a singular full covariance: a component has collapsed"):
+        mix.expectation_maximisation(start, x, n_steps=5, tol=0.0)
+    safe = mix.Gaussians(start.weights, start.means, start.covs, floor=0.01)
+    fitted, climb = mix.expectation_maximisation(safe, x, n_steps=5, tol=0.0)
+    close(fitted.covs[1], f64((0.01,)))
+    assert climb.log_likelihood.isfinite().all()
+
+
+def test_more_components_than_data_is_an_error_or_works_with_a_floor():
+    x = normal(3, 2)
+    with pytest.raises(ValueError, match="x has 3 distinct rows, expected at least k = 5"):
+        mix.kmeans_plus_plus(x, 5, generator=rng())
+    model = mix.Gaussians(torch.full((5,), 0.2).double(), normal(5, 2, seed=3), torch.ones(5).double(),
+                          covariance="spherical", floor=0.1)  # fmt: skip
+    _, climb = mix.expectation_maximisation(model, x, n_steps=10, tol=0.0)
+    assert climb.log_likelihood.isfinite().all() and float(climb.log_likelihood.diff().min()) > -1e-10
+
+
+# --- starts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("eq-mix-seeding")
+def test_kmeans_plus_plus_draws_by_squared_distance():
+    """Of the points 0, 1, 3 the second mean given that 0 came first is 1 or 3 with odds 1 : 9; 4e-8 by chance."""
+    x, draw = f64((0.0,), (1.0,), (3.0,)), rng(11)
+    seconds = [m[1].item() for m in (mix.kmeans_plus_plus(x, 2, generator=draw) for _ in range(3000)) if m[0] == 0]
+    share = seconds.count(3.0) / len(seconds)
+    assert set(seconds) == {1.0, 3.0}
+    assert abs(share - 0.9) < 5.5 * math.sqrt(0.09 / len(seconds))
+
+
+@pytest.mark.equation("eq-mix-kmeans")
+def test_kmeans_ends_at_its_own_fixed_point_and_lowers_its_cost():
+    x = clusters(200, 2)
+    start = mix.kmeans_plus_plus(x, 4, generator=rng())
+    cost = lambda m: float((x[:, None] - m).square().sum(2).min(1).values.sum())  # noqa: E731
+    costs = [cost(start)] + [cost(mix.kmeans(x, start, steps)[0]) for steps in range(1, 6)]
+    assert (np.diff(costs) <= 1e-9).all()
+    means, label = mix.kmeans(x, start)
+    close(torch.stack([x[label == k].mean(0) for k in range(4)]), means)
+    kept, _ = mix.kmeans(x, torch.cat([means, f64((1e3, 1e3))]))
+    close(kept[4], f64(1e3, 1e3))
+
+
+# --- sampling -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_draws_have_the_moments_of_the_mixture(covariance):
+    """Each of 5 moments within 5.5 standard errors: by chance 4e-8 each."""
+    model = some_gaussians(covariance)
+    x = model.sample(40_000, generator=rng(3))
+    mean = model.weights @ model.means
+    offset = model.means - mean
+    cov = torch.einsum("k,kij->ij", model.weights, model.full_covs() + offset[:, :, None] * offset[:, None])
+    centred = x - mean
+    for draws, truth in ((centred[:, 0], 0.0), (centred[:, 1], 0.0), (centred[:, 0] ** 2, cov[0, 0]),
+                         (centred[:, 1] ** 2, cov[1, 1]), (centred.prod(1), cov[0, 1])):  # fmt: skip
+        assert abs(float(draws.mean() - truth)) < 5.5 * float(draws.std()) / math.sqrt(len(draws))
+
+
+# --- a hidden vector ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("eq-mix-factor-step")
+def test_factor_steps_climb_to_scikit_learns_factor_analysis():
+    x = normal(400, 2) @ normal(2, 8, seed=1) + normal(400, 8, seed=2)
+    x = x - x.mean(0)
+    cov = x.T @ x / len(x)
+    weight, noise, seen = normal(8, 2, seed=3), torch.ones(8).double(), []
+    for _ in range(500):
+        weight, noise, log_likelihood = mix.factor_step(cov, weight, noise)
+        seen.append(float(log_likelihood))
+    assert min(np.diff(seen)) > -1e-10
+    theirs = FactorAnalysis(2, tol=1e-9, max_iter=5000, svd_method="lapack").fit(x.numpy())
+    assert seen[-1] == pytest.approx(theirs.score(x.numpy()), abs=1e-6)
+    close(weight @ weight.T + torch.diag(noise), theirs.get_covariance(), atol=1e-3)
+    exact = MultivariateNormal(torch.zeros(8).double(), weight @ weight.T + torch.diag(noise)).log_prob(x).mean()
+    close(mix.factor_step(cov, weight, noise)[2], exact)
+
+
+@pytest.mark.notes("N2-007", "E2-03", "E3-028")
+def test_isotropic_factor_steps_find_the_closed_form_up_to_a_rotation():
+    x = normal(300, 2) @ normal(2, 6, seed=1) + 0.4 * normal(300, 6, seed=2)
+    cov = (x - x.mean(0)).T @ (x - x.mean(0)) / len(x)
+    weight, noise = normal(6, 2, seed=3), torch.ones(6).double()
+    for _ in range(400):
+        weight, noise, _ = mix.factor_step(cov, weight, noise, isotropic=True)
+    exact_weight, exact_noise = ppca(cov, 2)
+    close(weight @ weight.T, exact_weight @ exact_weight.T, atol=1e-8)
+    close(noise, torch.full((6,), exact_noise), atol=1e-8)
+    assert not torch.allclose(weight, exact_weight, atol=1e-2)  # the axes are not identified
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_resumes_to_the_same_numbers(tmp_path):
+    def run(name, steps):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        arguments = f"--data digits --components 5 --steps {steps} --name coins --out {out}".split()
+        mix.main([*arguments, "--checkpoint", str(out / "coins.safetensors")])
+        return json.loads((out / "coins.json").read_text())
+
+    whole = run("whole", 20)
+    run("parts", 10)
+    resumed = run("parts", 20)
+    assert whole["ours"]["values"] == resumed["ours"]["values"]
+    assert 15 < whole["ours"]["mean"] < 25 and whole["minutes"] >= 0  # 64 independent coins: 25 nats or more
+    assert (tmp_path / "whole" / "coins.png").stat().st_size > 1000
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+X, E = clusters(20, 2), torch.eye(2).double()
+HALF, ZERO = f64(0.5, 0.5), torch.zeros(2, 2).double()
+REFUSED = {
+    "evidence": (lambda: mix.evidence(X[0]), ValueError, "log_joint has shape"),
+    "elbo": (lambda: mix.elbo(X, X.softmax(1)[:3]), ValueError, r"q has shape \(3, 2\), expected \(20, 2\)"),
+    "elbo law": (lambda: mix.elbo(X, X), ValueError, "q has a negative entry"),
+    "weights": (lambda: mix.Gaussians(f64(0.5, 0.6), ZERO, E, covariance="tied"), ValueError, "weights sums to one"),
+    "means": (lambda: mix.Gaussians(HALF, ZERO[:1], E, covariance="tied"), ValueError, "means has shape"),
+    "covs": (lambda: mix.Gaussians(HALF, ZERO, E), ValueError, "covs has shape"),
+    "kind": (lambda: mix.Gaussians(HALF, ZERO, E, covariance="diag"), ValueError, "covariance is 'diag'"),
+    "floor": (lambda: mix.Gaussians(HALF, ZERO, E, covariance="tied", floor=-1.0), ValueError, "floor is -1.0"),
+    "singular": (lambda: mix.Gaussians(HALF, ZERO, 0 * E, covariance="tied"), ValueError, "covs has a singular tied"),
+    "zero": (lambda: mix.Gaussians(HALF, ZERO, 0 * E, covariance="diagonal"), ValueError, "covs has a singular diag"),
+    "nan": (lambda: mix.Gaussians(HALF, ZERO, E / 0, covariance="tied"), ValueError, "covs has 4 NaN"),
+    "x": (lambda: some_gaussians("full").log_prob(X[:, :1]), ValueError, r"x has shape \(20, 1\)"),
+    "counts": (lambda: some_gaussians("full").maximised(X, X), ValueError, "counts has shape"),
+    "data": (lambda: mix.expectation_maximisation(some_gaussians("full"), X / 0), ValueError, "x has .* NaN"),
+    "data weights": (lambda: mix.em_step(some_gaussians("full"), X, -X[:, 0].abs()), ValueError, "data_weights has a"),
+    "data shape": (lambda: mix.em_step(some_gaussians("full"), X, X[:3, 0]), ValueError, "data_weights has shape"),
+    "steps": (lambda: mix.expectation_maximisation(some_gaussians("full"), X, n_steps=0), ValueError, "n_steps is 0"),
+    "k": (lambda: mix.kmeans_plus_plus(X, 0), ValueError, "k is 0"),
+    "seed data": (lambda: mix.kmeans_plus_plus(X / 0, 2), ValueError, "x has .* NaN"),
+    "kmeans": (lambda: mix.kmeans(X, X[:2, :1]), ValueError, "means has shape"),
+    "start": (lambda: mix.gaussians(X, X[:2], covariance="round"), ValueError, "covariance is 'round'"),
+    "coins": (lambda: mix.Bernoullis(HALF, 2 * E), ValueError, "the largest of probs is 2.0"),
+    "coin below": (lambda: mix.Bernoullis(HALF, -E), ValueError, "the smallest of probs is -1.0"),
+    "prior": (lambda: mix.Bernoullis(HALF, E, prior_counts=-1.0), ValueError, "prior_counts is -1.0"),
+    "bits": (lambda: mix.Bernoullis(HALF, E).log_joint(X[:, :1]), ValueError, "x has shape"),
+    "seen": (lambda: mix.Bernoullis(HALF, E).log_joint(X, X[:3]), ValueError, "seen has shape"),
+    "factor cov": (lambda: mix.factor_step(E, ZERO[:1], HALF), ValueError, "cov has shape"),
+    "factor noise": (lambda: mix.factor_step(E, E, -HALF), ValueError, "the smallest noise is -0.5"),
+    "list": (lambda: mix.kmeans_plus_plus([[1.0]], 1), TypeError, "x is a list"),
+}
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("call, error, sentence", REFUSED.values(), ids=REFUSED)
+def test_bad_input_is_refused_in_one_sentence(call, error, sentence):
+    with pytest.raises(error, match=f"^{sentence}"):
+        call()
