@@ -6,20 +6,59 @@ it runs on the meta device. A transform goes there and back, with the log-determ
 """
 
 import io
+import math
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import scipy.stats
 import torch
+from moments import law_along
 
-from dgmlib import data, worlds
+from dgmlib import data, diffusion, factorisations, mixtures, worlds
+from dgmlib.autoregressive import FVSBN, MADE, NADE, Table
+from dgmlib.bugs.autoregressive import _filled as filled
+from dgmlib.bugs.factorisations import CHAIN, NETWORK
+from dgmlib.bugs.transformer import MODEL as FIXED_TRANSFORMER
 from dgmlib.core import Density, Transform
+from dgmlib.heads import MixtureOfGaussians
+from dgmlib.noising import Cosine, Linear, ancestral_steps, ddim_steps, gaussian_moments, time_grid
+from dgmlib.pixelcnn import GatedPixelCNN, PixelCNN
+from dgmlib.recurrence import PixelRNN, Recurrent
+from dgmlib.transformer import CausalTransformer
 
 FALSE_ALARM = 1e-9  # of each chi-squared test, seeded
 
 
 def f64(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+class Tokens(Density):
+    """A model of integer tokens, asked for and about rows of floats."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def log_prob(self, x):
+        return self.model.log_prob(x.long())
+
+    def sample(self, n, *, generator=None):
+        return self.model.sample(n, generator=generator).double()
+
+
+class Rows(Density):
+    """A model of images, asked for and about rows of pixels."""
+
+    def __init__(self, make, *options):
+        torch.manual_seed(0)
+        self.model = make(*options).double().requires_grad_(False)
+
+    def log_prob(self, x):
+        return self.model.log_prob(x.view(-1, *self.model.shape))
+
+    def sample(self, n, *, generator=None):
+        return self.model.sample(n, generator=generator).flatten(1)
 
 
 # --- the tables -----------------------------------------------------------------------------------------------------
@@ -37,11 +76,30 @@ PLANE = {  # densities of the plane that live in [-8, 8]^2
     "spirals": data.spirals,
     "target": data.target,
     "checkerboard": data.checkerboard,
+    "counted plane": lambda: factorisations.CountedPlane(f64((3.0, 1.0), (0.0, 4.0)), 4.0, 0.5),
+    "tied mixture": lambda: mixtures.Gaussians(
+        f64(0.3, 0.7), f64((-1.0, 0.5), (1.0, 0.0)), f64((0.5, 0.2), (0.2, 0.4)), covariance="tied"
+    ),
 }
 BITS = {  # densities over all states of a few bits
     "bars and stripes": worlds.bars_and_stripes,
     "even parity": partial(worlds.even_parity, 5),
     "uneven": lambda: worlds.DiscreteLaw(f64(0.1, 0.2, 0.0, 0.7)),
+    "Bayesian network": lambda: NETWORK,
+    "Markov chain": lambda: Tokens(CHAIN),
+    "causal Transformer": lambda: Tokens(FIXED_TRANSFORMER),
+    "PixelCNN": lambda: Rows(PixelCNN, (1, 2, 3), 6, 2),
+    "gated PixelCNN": lambda: Rows(GatedPixelCNN, (3, 1, 2), 6, 2),
+    "PixelRNN": lambda: Rows(PixelRNN, (1, 2, 3), 4),
+    "LSTM": lambda: Recurrent(5, 4).double().requires_grad_(False),
+    "table": lambda: filled(Table(5)).requires_grad_(False),
+    "FVSBN": lambda: filled(FVSBN(5)).requires_grad_(False),
+    "NADE": lambda: filled(NADE(5, 4)).requires_grad_(False),
+    "MADE": lambda: filled(MADE(5, (9, 7), order=[2, 0, 4, 1, 3])).requires_grad_(False),
+    "MADE, three masks": lambda: filled(
+        MADE(5, (9,), n_masks=3, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_(False),
+    "coins": lambda: mixtures.Bernoullis(f64(0.3, 0.7), f64((0.2, 0.9, 0.5), (0.6, 0.1, 1.0))),
 }
 TRANSFORMS = {  # transforms, with inputs of both directions that reach their extremes
     "logit": (
@@ -49,6 +107,27 @@ TRANSFORMS = {  # transforms, with inputs of both directions that reach their ex
         f64((0.0, 0.5, 1.0), (1e-9, 1 - 1e-9, 0.3)),
         f64((-2.9, 0.0, 2.9), (1.0, -1.0, 0.1)),
     ),
+}
+SAMPLERS = {  # diffusion samplers, their steps, and the slope of their error on a Gaussian against the number of steps
+    "ancestral": (diffusion.ancestral, ancestral_steps, -1),
+    "DDIM": (diffusion.ddim, ddim_steps, -1),
+    "DDIM, eta 0.5": (partial(diffusion.ddim, eta=0.5), partial(ddim_steps, eta=0.5), -1),
+}
+LEARNERS = {  # models with parameters, and a batch to learn from
+    "causal Transformer": (lambda: CausalTransformer(2, 5, width=8, n_heads=2), worlds.bit_states(5).long()),
+    "PixelCNN": (partial(PixelCNN, (3, 2, 2), 6, 3), worlds.bit_states(12).float().view(-1, 3, 2, 2)),
+    "gated PixelCNN": (
+        partial(GatedPixelCNN, (1, 3, 3), 6, 3, mixtures=2),
+        worlds.bit_states(9).float().view(-1, 1, 3, 3),
+    ),
+    "PixelRNN": (partial(PixelRNN, (1, 3, 3), 4), worlds.bit_states(9).float().view(-1, 1, 3, 3)),
+    "LSTM": (partial(Recurrent, 5, 4), worlds.bit_states(5).float()),
+    "RNN": (partial(Recurrent, 5, 4, "rnn"), worlds.bit_states(5).float()),
+    "table": (partial(Table, 5), worlds.bit_states(5)[9:20].float()),
+    "FVSBN": (partial(FVSBN, 5), worlds.bit_states(5)[9:20].float()),
+    "NADE": (partial(NADE, 5, 4), worlds.bit_states(5)[9:20].float()),
+    "RNADE": (partial(NADE, 2, 4, head=MixtureOfGaussians(2)), torch.randn(9, 2)),
+    "MADE": (partial(MADE, 5, (9, 12)), worlds.bit_states(5)[9:20].float()),
 }
 DENSITIES = PLANE | BITS
 
@@ -137,6 +216,11 @@ def need_learnable(make, x):
     assert model.to("meta").log_prob(x.to("meta")).shape == (len(x),)
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_parameter_of_a_model_learns(name):
+    need_learnable(*LEARNERS[name])
+
+
 class Line(torch.nn.Module):
     """N(mean, 1) on the line with its mean to be learnt; spoilt, it also has a parameter that nothing uses."""
 
@@ -186,6 +270,41 @@ def test_a_transform_goes_there_and_back(name, untyped):
     need_transform(make(), x, z)
 
 
+# --- diffusion samplers ---------------------------------------------------------------------------------------------
+
+
+def need_point_mass_kept(monkeypatch, sampler, schedule, times):
+    """On data that are one point every visited state has its exact marginal, with no draw made."""
+    means, variances = law_along(monkeypatch, sampler, schedule, times, -0.7, 0.0)
+    t = f64(*times)
+    assert (means + 0.7 * schedule.alpha(t)).abs().max() < 1e-10
+    assert (variances - schedule.sigma(t).square()).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_keeps_a_point_mass_at_every_visited_time(name, spacing, monkeypatch):
+    for n in (5, 13, 40):
+        need_point_mass_kept(monkeypatch, SAMPLERS[name][0], Linear(), time_grid(n, 100, spacing))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_follows_its_affine_map_and_converges_at_its_rate(name, monkeypatch, mean=0.4, variance=0.3):
+    sampler, steps, slope = SAMPLERS[name]
+    schedule, errors = Cosine(), []
+    for n in (256, 512):
+        times = time_grid(n, n)[1:]
+        alpha, noise = float(schedule.alpha(times[0])), float(schedule.sigma(times[0])) ** 2
+        start = (alpha * mean, alpha**2 * variance + noise)
+        found = law_along(monkeypatch, sampler, schedule, times, mean, variance)
+        wanted = gaussian_moments(steps(schedule, times), schedule, times, mean, variance, start)
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert (ours - theirs).abs().max() < 1e-10
+        errors.append(abs(float(found[1][-1]) - variance))
+    for coarse, fine in pairwise(errors):
+        assert abs(math.log2(fine / coarse) - slope) < 0.1
+
+
 # --- the inspectors inspected ---------------------------------------------------------------------------------------
 
 
@@ -221,3 +340,12 @@ def test_a_parameter_that_nothing_uses_is_found_out():
     need_learnable(Line, x)
     with pytest.raises(AssertionError, match="idle"):
         need_learnable(partial(Line, spoilt=True), x)
+
+
+def test_a_sampler_that_takes_the_step_before_for_granted_is_found_out(monkeypatch):
+    def strided(denoiser, x, schedule, times, callback):
+        steps = ancestral_steps(schedule, time_grid(100, 100)[-len(times) :])  # those of a walk without strides
+        return diffusion.walk(denoiser, x, times, steps, callback=callback)
+
+    with pytest.raises(AssertionError):
+        need_point_mass_kept(monkeypatch, strided, Linear(), time_grid(13, 100))

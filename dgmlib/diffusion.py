@@ -1,0 +1,543 @@
+"""Denoising diffusion: the losses, the bound and the samplers of a chain that `dgmlib.noising` describes (chapter 22).
+
+Whatever the network predicts, the bound and the samplers take a denoiser: `denoiser(x, t) -> x0_hat`, t (batch,) in
+[0, 1]. Times run from 0 (data) to 1 (noise); `times` are those visited, falling to 0.
+
+`python -m dgmlib.diffusion --data mnist` trains, samples, bounds the likelihood and saves; run again, it resumes.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from dgmlib import data
+from dgmlib.classifier import load_classifier, unit_scale
+from dgmlib.core import (
+    Schedule,
+    data_parallel,
+    need_count,
+    need_shape,
+    need_tensor,
+    rand_like,
+    randn_like,
+)
+from dgmlib.nets import UNet
+from dgmlib.noising import (
+    Cosine,
+    Denoiser,
+    Linear,
+    PerStep,
+    Steps,
+    ancestral_steps,
+    ddim_steps,
+    denoiser_from_v,
+    expected_terms,
+    need_times,
+    optimal_variances,
+    posterior,
+    q_sample,
+    rates,
+    reverse_variances,
+    time_grid,
+    transition,
+)
+from dgmlib.runs import run_options, run_parser
+from dgmlib.sampling import categorical_from_uniforms
+from dgmlib.train import EMA, fit, gradient_step, join_processes, save_result
+from dgmlib.vae import normal_log_prob
+
+# --- losses ---------------------------------------------------------------------------------------------------------
+
+
+def draw_times(
+    x0: Float[Tensor, "batch *event"],
+    n_steps: int,
+    probs: Float[Tensor, " steps"] | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """(t, weight): for each example a step of 1/n_steps, ..., 1, by default uniform, and what keeps the mean unbiased.
+
+    Implements :eq:`eq-diff-importance`: step i has probability probs[i-1] and weight 1 / (n_steps probs[i-1]). `probs`
+    in proportion to the root mean square of each step's loss makes the spread least.
+    Nichol & Dhariwal (2021), section 3.3.
+    """
+    u = rand_like(need_tensor("x0", x0).flatten(1)[:, 0], generator=generator)
+    if probs is None:
+        step, weight = (u * need_count("n_steps", n_steps)).long(), torch.ones_like(u)
+    else:
+        step = categorical_from_uniforms(need_shape("probs", probs, (n_steps,)), u)
+        weight = (1 / (n_steps * probs[step])).to(u.dtype)
+    return ((step + 1).double() / n_steps).to(u.dtype), weight
+
+
+def eps_loss(
+    network: Denoiser,
+    x0: Float[Tensor, "batch *event"],
+    t: Float[Tensor, " batch"],
+    schedule: Schedule,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, " batch"]:
+    """Squared error of a guess of the noise at time t, averaged over the event: 1 for a network that answers 0.
+
+    Implements :eq:`eq-diff-simple`: with t from `draw_times`, DDPM's L_simple.
+    """
+    x, eps = q_sample(x0, t, schedule, generator=generator)
+    return (network(x, t) - eps).square().flatten(1).mean(1)
+
+
+def v_loss(
+    network: Denoiser,
+    x0: Float[Tensor, "batch *event"],
+    t: Float[Tensor, " batch"],
+    schedule: Schedule,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, " batch"]:
+    """Squared error of a guess of v = alpha eps - sigma x_0 at time t, averaged over the event.
+
+    Implements :eq:`eq-diff-v-loss`: (SNR + 1) times the error in x_0, so that no level is forgotten.
+    Salimans & Ho (2022).
+    """
+    x, eps = q_sample(x0, t, schedule, generator=generator)
+    alpha, sigma = rates(schedule, t, x0)
+    return (network(x, t) - (alpha * eps - sigma * x0)).square().flatten(1).mean(1)
+
+
+class Weights(NamedTuple):
+    """What the squared error of each prediction counts in the bound's term."""
+
+    x0: Tensor
+    eps: Tensor
+    v: Tensor
+    score: Tensor
+
+
+def bound_weights(
+    schedule: Schedule, s: Tensor | float, t: Tensor | float, variance: Tensor | float | None = None
+) -> Weights:
+    """The factors w with KL = w |error|^2 + constant, for the step from t to s and each of the four predictions.
+
+    Implements :eq:`eq-diff-weights`. `variance` is that of the reverse step, by default the posterior's, for which the
+    factor of x_0 is (SNR_s - SNR_t)/2.
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    _, c_0, least = posterior(schedule, s, t)
+    w = c_0.square() / (2 * (least if variance is None else variance))
+    ratio = (sigma / alpha).square()
+    return Weights(w, w * ratio, w * sigma.square() / (alpha.square() + sigma.square()).square(), w * ratio * sigma**2)
+
+
+# --- the bound ------------------------------------------------------------------------------------------------------
+
+
+def prior_kl(x0: Float[Tensor, "batch *event"], schedule: Schedule, t: float = 1.0) -> Float[Tensor, " batch"]:
+    """L_T = KL(q(x_T | x_0) || N(0, I)) in nats: what the chain still knows of x_0 when it ends.
+
+    Implements :eq:`eq-diff-prior-term`.
+    """
+    alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+    constant = sigma**2 - 1 - 2 * math.log(sigma)
+    return 0.5 * ((alpha * need_tensor("x0", x0)).square() + constant).flatten(1).sum(1)
+
+
+def step_kl(
+    x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: Tensor | float
+) -> Float[Tensor, " batch"]:
+    """KL(q(x_s | x_t, x_0) || N(c_x x_t + c_0 guess, variance)) in nats: a term of the bound, x_t already averaged out.
+
+    Implements :eq:`eq-diff-kl-term`. `guess` is the denoiser's answer at x_t; `variance` is a number or (*event).
+    """
+    _, c_0, least = (float(number) for number in posterior(schedule, s, t))
+    ratio = least / torch.as_tensor(variance, dtype=x0.dtype, device=x0.device)
+    error = (c_0 * (x0 - guess)).square() * (ratio / least)
+    return 0.5 * (error + (ratio - 1 - ratio.log())).flatten(1).sum(1)
+
+
+def _log_normal(x: Tensor, mean: Tensor, variance: Tensor | float) -> Float[Tensor, " batch"]:
+    log_var = torch.as_tensor(variance, dtype=x.dtype, device=x.device).log().expand_as(x)
+    return normal_log_prob(x.flatten(1), mean.flatten(1), log_var.flatten(1))
+
+
+def discretized_log_prob(
+    x: Float[Tensor, "batch *event"], mean: Tensor, variance: Tensor | float, levels: int
+) -> Float[Tensor, " batch"]:
+    """The log-mass that N(mean, variance) gives to the cell of each grey value, summed over the event, in nats.
+
+    Implements :eq:`eq-diff-decoder`. x stands on `levels` equally spaced values from -1 to 1; the outer cells reach to
+    infinity, so the masses sum to one. Ho et al. (2020), section 3.3.
+    """
+    half = 1 / (need_count("levels", levels, 2) - 1)
+    std = torch.as_tensor(variance, dtype=x.dtype, device=x.device).sqrt()
+    low = torch.where(x < half - 1, -math.inf, (x - half - mean) / std)
+    high = torch.where(x > 1 - half, math.inf, (x + half - mean) / std)
+    low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # the tail where digits survive
+    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+    return (log_high + torch.log(-torch.expm1(log_low - log_high))).flatten(1).sum(1)
+
+
+def kl_terms(
+    denoiser: Denoiser,
+    path: Float[Tensor, "states batch *event"],
+    schedule: Schedule,
+    times: Sequence[float],
+    variances: PerStep,
+    *,
+    levels: int | None = None,
+) -> Float[Tensor, "batch states"]:
+    """(L_0, L_1, ..., L_T) of each example in nats: their sum is an unbiased draw of -ELBO.
+
+    Implements :eq:`eq-diff-elbo-kl`. `path` (see `forward_path`, or independent `q_sample`s) holds the states at
+    `times`, x_0 last; `variances` one entry a step, (*event) or a number. L_0 is minus the log-density of x_0 given the
+    first noisy state, or its log-mass when x_0 is an image of so many `levels`.
+    """
+    *noisy, x0 = need_tensor("path", path)
+    times = need_times(times)
+    terms = [prior_kl(x0, schedule, times[0])]
+    for x, (t, s), variance in zip(noisy, pairwise(times), variances, strict=True):
+        guess = denoiser(x, x.new_full((len(x),), t))
+        if s > 0:
+            terms.append(step_kl(x0, guess, schedule, s, t, variance))
+        elif levels is None:
+            terms.append(-_log_normal(x0, guess, variance))
+        else:
+            terms.append(-discretized_log_prob(x0, guess, variance, levels))
+    return torch.stack(terms[::-1], 1)
+
+
+def joint_terms(
+    denoiser: Denoiser,
+    path: Float[Tensor, "states batch *event"],
+    schedule: Schedule,
+    times: Sequence[float],
+    variances: PerStep,
+) -> Float[Tensor, "batch states"]:
+    """log q(x_t | x_s) - log p(x_s | x_t) for every step, and -log p(x_T): the bound before any integral is done.
+
+    Implements :eq:`eq-diff-elbo-joint`. Their sum has the mean of that of `kl_terms`, but each is far noisier. The path
+    must be one of `forward_path`; columns as in `kl_terms`.
+    """
+    terms = [-_log_normal(path[0], torch.zeros_like(path[0]), 1.0)]
+    for (x, below), (t, s), variance in zip(pairwise(path), pairwise(need_times(times)), variances, strict=True):
+        c_x, c_0, _ = (float(number) for number in posterior(schedule, s, t))
+        scale, added = (float(number) for number in transition(schedule, s, t))
+        mean = c_x * x + c_0 * denoiser(x, x.new_full((len(x),), t))
+        terms.append(_log_normal(x, scale * below, added) - _log_normal(below, mean, variance))
+    return torch.stack(terms[::-1], 1)
+
+
+@torch.no_grad()
+def error_curve(
+    denoiser: Denoiser,
+    x0: Float[Tensor, "batch *event"],
+    schedule: Schedule,
+    times: Sequence[float],
+    n: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "steps n"]:
+    """|x_0 - x0_hat|^2 / d at each of times[:-1], `n` examples drawn anew for each: all that the bound asks of data.
+
+    Implements :eq:`eq-diff-error-curve`. The mean of a row feeds `optimal_variances` and `expected_terms`.
+    Float64, on the CPU, as the schedule's own numbers are.
+    """
+    need_count("n", n)
+    rows = []
+    for t in need_times(times)[:-1]:
+        x = x0[torch.randint(len(x0), (n,), generator=generator, device=x0.device)]
+        clock = x.new_full((n,), t)
+        guess = denoiser(q_sample(x, clock, schedule, generator=generator)[0], clock)
+        rows.append((x - guess).double().square().flatten(1).mean(1))
+    return torch.stack(rows).cpu()
+
+
+# --- samplers -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def walk(
+    denoiser: Denoiser,
+    x: Float[Tensor, "batch *event"],
+    times: Sequence[float],
+    steps: Steps,
+    *,
+    generator: torch.Generator | None = None,
+    callback: Callable[[Tensor, float], None] | None = None,
+) -> Float[Tensor, "batch *event"]:
+    """Take the steps x <- c_x x + c_0 denoiser(x, t) + sqrt(variance) z from `x`, which stands at times[0].
+
+    `callback(x, t)` sees each state arrived at, and its time. Not differentiable.
+    """
+    times = need_times(times)
+    need_tensor("x", x)
+    clock = torch.tensor(times, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x))
+    numbers = [column.tolist() if isinstance(column, Tensor) and column.ndim == 1 else column for column in steps]
+    for i, (c_x, c_0, variance) in enumerate(zip(*numbers, strict=True)):
+        guess = need_shape("the denoiser's answer", denoiser(x, clock[i]), tuple(x.shape))
+        x = torch.add(c_x * x, guess, alpha=c_0)
+        if isinstance(variance, Tensor):
+            x = x + variance.sqrt().to(x) * randn_like(x, generator=generator)
+        elif variance > 0:
+            x.add_(randn_like(x, generator=generator), alpha=math.sqrt(variance))
+        if callback is not None:
+            callback(x, times[i + 1])
+    return x
+
+
+def ancestral(
+    denoiser: Denoiser,
+    x: Float[Tensor, "batch *event"],
+    schedule: Schedule,
+    times: Sequence[float],
+    *,
+    variance: str | PerStep = "posterior",
+    generator: torch.Generator | None = None,
+    callback: Callable[[Tensor, float], None] | None = None,
+) -> Float[Tensor, "batch *event"]:
+    """DDPM's sampler from `x`, which stands at times[0], to times[-1]: see `ancestral_steps` and `walk`.
+
+    Ho, Jain & Abbeel (2020), algorithm 2.
+    """
+    return walk(denoiser, x, times, ancestral_steps(schedule, times, variance), generator=generator, callback=callback)
+
+
+def ddim(
+    denoiser: Denoiser,
+    x: Float[Tensor, "batch *event"],
+    schedule: Schedule,
+    times: Sequence[float],
+    *,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    callback: Callable[[Tensor, float], None] | None = None,
+) -> Float[Tensor, "batch *event"]:
+    """DDIM's sampler from `x`, which stands at times[0], to times[-1]: see `ddim_steps` and `walk`.
+
+    Song, Meng & Ermon (2021), equation 12.
+    """
+    return walk(denoiser, x, times, ddim_steps(schedule, times, eta), generator=generator, callback=callback)
+
+
+def clipped(denoiser: Denoiser) -> Denoiser:
+    """The same guesses, kept in [-1, 1] where the data live: that can only bring them nearer."""
+    return lambda x, t, **condition: denoiser(x, t, **condition).clamp(-1, 1)
+
+
+# --- python -m dgmlib.diffusion: the measured runs of chapter 22 ----------------------------------------------------
+
+SCHEDULES = {"cosine": Cosine, "linear": Linear}
+
+
+def to_unit(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
+    """Grey values 0 to levels - 1 as numbers from -1 to 1."""
+    return 2 * unit_scale(x, levels) - 1
+
+
+class ProcessorTime:
+    """Seconds of processor time of this process, over resumes: part of a checkpoint's state."""
+
+    def __init__(self):
+        self.earlier, self.mark = 0.0, time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """Up to now."""
+        return self.earlier + time.process_time() - self.mark
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.earlier, self.mark = state["seconds"], time.process_time()
+
+
+def train(options: argparse.Namespace, images: data.Images, schedule: Schedule) -> tuple[nn.Module, float]:
+    """The averaged network, which predicts v, and the minutes of processor time its training took (over resumes)."""
+    torch.manual_seed(options.seed)
+    device, clock = images.train.device, ProcessorTime()
+    model = UNet(1, options.widths, n_blocks=options.blocks, fold=options.fold)
+    model = model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0, fused=True)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, options.steps, pct_start=0.05)
+    noise, ema = torch.Generator(device).manual_seed(options.seed), EMA(model)
+
+    def loss(network: nn.Module, x: Tensor, *, generator: torch.Generator) -> Tensor:
+        x0 = to_unit(x, images.levels)
+        t, _ = draw_times(x0, 1000, generator=generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bfloat16):
+            return v_loss(network, x0, t, schedule, generator=generator)
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        generator = torch.Generator(device).manual_seed(1)
+        return {"valid loss": loss(ema.model, images.valid[:500], generator=generator).mean().item()}
+
+    step = gradient_step(model, loss, optimizer, clip=1.0, ema=ema, schedule=rate, generator=noise)
+    seed = torch.Generator().manual_seed(options.seed)
+    batches = data.Batches(images.train, batch_size=options.batch_size, generator=seed)
+    often = {"checkpoint": options.checkpoint, "every": 500, "evaluate": evaluate, "evaluate_every": 1000}
+    history = fit(step, batches, options.steps, state={**step.state, "clock": clock}, **often)
+    print(f"validation loss {history['valid loss'][-1]:.4f}; {clock.seconds / 60:.1f} minutes of processor time")
+    return ema.model, clock.seconds / 60
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train a U-Net to denoise, bound its likelihood in bits per dimension, judge samples, and save all that."""
+    parser = run_parser("dgmlib.diffusion", main.__doc__)
+    parser.add_argument("--data", choices=["mnist", "fashion", "digits"], default="mnist")
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128], help="channels of each level")
+    parser.add_argument("--blocks", type=int, default=1, help="residual blocks of each level, down and up")
+    parser.add_argument("--fold", type=int, default=2, help="squares of this side are folded into channels first")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="cosine")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--bfloat16", action="store_true", help="multiply matrices in half precision while training")
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--sample-steps", type=int, default=100)
+    parser.add_argument("--bound-steps", type=int, default=1000, help="steps of the chain whose bound is estimated")
+    parser.add_argument("--bound-images", type=int, default=32, help="images at each of these steps")
+    options = run_options(parser, arguments, "diffusion_{data}")
+
+    join_processes()
+    images, schedule = data.load(options.data, options.device), SCHEDULES[options.schedule]()
+    network, minutes = train(options, images, schedule)
+    if data_parallel()[0] == 0:
+        report(options, clipped(denoiser_from_v(network, schedule)), schedule, images, minutes)
+
+
+@torch.no_grad()
+def bits_per_dim_terms(
+    denoiser: Denoiser,
+    x0: Float[Tensor, "batch *event"],
+    errors: Float[Tensor, "steps n"],
+    schedule: Schedule,
+    times: Sequence[float],
+    variances: Float[Tensor, " steps"],
+    levels: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "n states"]:
+    """`n` independent draws of (L_0, ..., L_T) in bits per dimension, on the masses of images with grey `levels`.
+
+    Implements :eq:`eq-diff-bits`. `errors` is the `error_curve` of images like `x0`, of which each draw takes an equal
+    share for its L_0.
+    """
+    power = x0.double().square().mean().item()
+    terms = torch.stack([expected_terms(column, schedule, times, variances, power) for column in errors.unbind(1)])
+    x0 = x0[: len(x0) // len(terms) * len(terms)]
+    clock = x0.new_full((len(x0),), times[-2])
+    guess = denoiser(q_sample(x0, clock, schedule, generator=generator)[0], clock)
+    log_mass = discretized_log_prob(x0.double(), guess.double(), variances[-1].item(), levels)
+    terms[:, 0] = -log_mass.view(len(terms), -1).mean(1).cpu() / x0[0].numel()
+    return terms / math.log(2)
+
+
+@torch.no_grad()
+def report(
+    options: argparse.Namespace, denoiser: Denoiser, schedule: Schedule, images: data.Images, minutes: float
+) -> None:
+    """Draw samples and have them judged, bound the likelihood, write all down and draw a figure."""
+    import matplotlib.pyplot as plt
+
+    from dgmlib import plots
+
+    noise, shape = torch.Generator(images.test.device).manual_seed(options.seed), images.test.shape[1:]
+    clock = ProcessorTime()
+    start = torch.randn(options.samples, *shape, generator=noise, device=images.test.device)
+    grid = time_grid(options.sample_steps)
+    samples = [ancestral(denoiser, x, schedule, grid, generator=noise) for x in start.split(250)]
+    samples = ((torch.cat(samples) + 1) / 2).clamp(0, 1)
+    drawing = clock.seconds / 60
+    test, training = (unit_scale(x, images.levels) for x in (images.test, images.train))
+    near, near_test = (nearest_distances(x, training).median().item() for x in (samples, test[: len(samples)]))
+    print(f"median distance to the nearest training image: samples {near:.3f}, test images {near_test:.3f}")
+    shared = {
+        "data": options.data,
+        "model": f"U-Net {'-'.join(map(str, options.widths))}, {options.fold}×{options.fold} folds, {options.schedule}",
+        "command": options.command,
+        "device": f"{test.device.type}, threads: {torch.get_num_threads()}",
+        "seeds": [options.seed],
+        "published": None,
+    }
+    title = f"{options.samples:,} samples in {options.sample_steps} steps"
+    if options.data != "fashion":
+        judge = load_classifier(options.data, test.device)
+        share, counts = judge.recognised(samples)
+        real, classes = judge.recognised(test).share, counts / counts.sum().clamp(min=1)
+        print(f"recognised: {share:.1%} (test images: {real:.1%}); by class {counts.tolist()}")
+        title += f": {share:.0%} recognised (test images: {real:.0%})"
+        what = f"share of {options.samples:,} samples, {options.sample_steps} ancestral steps, given to a class with "
+        what += f"probability 0.9 (real test images: {real:.3f}); classes have from {classes.min():.1%} to "
+        what += (
+            f"{classes.max():.1%} of them; median distance to the nearest training image {near:.2f}, of test images "
+        )
+        what += f"{near_test:.2f}"
+        path = options.out / f"{options.name}_samples.json"
+        save_result(
+            path, title="Samples of a diffusion model", metric=what, ours=[share], minutes=minutes + drawing, **shared
+        )
+
+    times = time_grid(options.bound_steps, options.bound_steps)
+    scaled = {split: to_unit(getattr(images, split), images.levels) for split in ("train", "test")}
+    curves = {
+        split: error_curve(denoiser, x, schedule, times, options.bound_images, generator=noise)
+        for split, x in scaled.items()
+    }
+    variances = {kind: reverse_variances(schedule, times, kind) for kind in ("forward", "posterior")}
+    variances["best"] = optimal_variances(schedule, times, curves["train"].mean(1))
+    shown = data.subset(scaled["test"], min(len(test), 2000), generator=torch.Generator().manual_seed(0))
+    bits = {
+        kind: bits_per_dim_terms(
+            denoiser, shown, curves["test"], schedule, times, chosen, images.levels, generator=noise
+        )
+        for kind, chosen in variances.items()
+    }
+    totals = {kind: draws.sum(1) for kind, draws in bits.items()}
+    mean, error = totals["best"].mean().item(), totals["best"].std().item() / math.sqrt(options.bound_images)
+    terms = bits["best"].mean(0)
+    early = options.bound_steps // 100
+    parts = {"L_0": terms[:1], f"L_1 to L_{early}": terms[1 : 1 + early], "later": terms[1 + early : -1]}
+    parts["L_T"] = terms[-1:]
+    spent = ", ".join(f"{name} {part.sum():.3f}" for name, part in parts.items())
+    ladder = ", ".join(f"{kind} {total.mean():.3f}" for kind, total in totals.items())
+    print(f"bits per dimension at most {mean:.3f} ± {error:.3f} ({spent}); by variance: {ladder}")
+    what = f"bound in bits per dimension, test images, {options.bound_steps:,} steps, ± {error:.3f}; {spent}; "
+    what += f"with DDPM's variances: beta {totals['forward'].mean():.2f}, beta-tilde {totals['posterior'].mean():.2f}"
+    path = options.out / f"{options.name}.json"
+    save_result(
+        path,
+        title="Denoising diffusion",
+        metric=what,
+        ours=[mean],
+        minutes=minutes,
+        **shared | {"published": options.published},
+    )
+
+    plots.style()
+    figure, axes = plt.subplots(2, 1, figsize=(7, 4.6), height_ratios=[5, 4])
+    plots.show_images(samples[:120], ncols=20, title=title, ax=axes[0])
+    for kind, color in (("forward", "noise"), ("posterior", "latent"), ("best", "model")):
+        spent = bits[kind].mean(0)[:-1].flip(0).cumsum(0).flip(0)  # of steps t, ..., T: L_{t-1}, ..., L_{T-1}
+        axes[1].plot(range(1, len(times)), spent, color=plots.COLORS[color], label=f"{kind}: {spent[0]:.2f}")
+    axes[1].set(xscale="log", xlabel="step t", ylabel="bits per dimension\nfrom step t on", ylim=(0, None))
+    axes[1].legend(title="reverse variance")
+    figure.savefig(options.out / f"{options.name}.png", dpi=100)
+    plt.close(figure)
+
+
+def nearest_distances(x: Float[Tensor, "n *event"], points: Float[Tensor, "m *event"]) -> Float[Tensor, " n"]:
+    """The Euclidean distance of each row of `x` to the nearest of `points`."""
+    return torch.cat([torch.cdist(rows, points.flatten(1)).amin(1) for rows in x.flatten(1).split(500)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,500 @@
+"""The noising chain and all that is known of its reversal in closed form: no network in this file (chapter 22).
+
+Time runs from 0 (data) to 1 (noise). A `Schedule` says how much of each is left: x_t = alpha(t) x_0 + sigma(t) eps. A
+denoiser is a callable `denoiser(x, t, **condition)`, x (batch, *event) and t (batch,), that returns its guess of x_0;
+`denoiser_from_eps`, `denoiser_from_v` and `denoiser_from_score` make one of a network that predicts something else.
+`times` are those a sampler visits, falling to 0: a list of floats, in the order of the walk.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dgmlib.core import (
+    Schedule,
+    need_between,
+    need_count,
+    need_finite,
+    need_option,
+    need_shape,
+    need_tensor,
+    randn_like,
+)
+from dgmlib.worlds import LOG_2PI, GaussianMixture
+
+Denoiser = Callable[..., Tensor]
+PerStep = Tensor | Sequence[Tensor | float]  # an entry a step: a number, or (*event)
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+
+
+class VariancePreserving(Schedule):
+    """alpha^2 + sigma^2 = 1: a schedule that is all in log alpha(t) and its derivative, which subclasses give."""
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """log alpha at float64 times."""
+        raise NotImplementedError
+
+    def dlog_alpha(self, t: Tensor) -> Tensor:
+        """Its derivative in t."""
+        raise NotImplementedError
+
+    def alpha(self, t: Tensor | float) -> Tensor:
+        """exp(log_alpha)."""
+        return _like(t, self.log_alpha(_float64(t)).exp())
+
+    def sigma(self, t: Tensor | float) -> Tensor:
+        """sqrt(1 - alpha^2), with all digits of a small one."""
+        return _like(t, _noise(self.log_alpha(_float64(t))))
+
+    def alpha_sigma(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Both from one log_alpha."""
+        log_alpha = self.log_alpha(_float64(t))
+        return _like(t, log_alpha.exp()), _like(t, _noise(log_alpha))
+
+    def dalpha(self, t: Tensor | float) -> Tensor:
+        """alpha times the derivative of its logarithm."""
+        u = _float64(t)
+        return _like(t, self.log_alpha(u).exp() * self.dlog_alpha(u))
+
+    def dsigma(self, t: Tensor | float) -> Tensor:
+        """-alpha alpha' / sigma, since alpha^2 + sigma^2 does not move: infinite at t = 0."""
+        u = _float64(t)
+        log_alpha = self.log_alpha(u)
+        return _like(t, -(2 * log_alpha).exp() * self.dlog_alpha(u) / _noise(log_alpha))
+
+    def log_snr(self, t: Tensor | float) -> Tensor:
+        """log(alpha^2 / sigma^2) from one log_alpha."""
+        log_alpha = self.log_alpha(_float64(t))
+        return _like(t, 2 * (log_alpha - _noise(log_alpha).log()))
+
+
+class Linear(VariancePreserving):
+    """The rate of noise rises linearly, beta(t) = beta_0 + (beta_1 - beta_0) t, and log alpha = -(integral of beta)/2.
+
+    Implements :eq:`eq-diff-linear`. The defaults are DDPM's 1e-4 to 0.02 a step of a thousand, as a rate per unit of
+    time, so that the chain ends in the same noise with any number of steps. Ho et al. (2020); Song et al. (2021).
+    """
+
+    def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
+        self.beta_0 = need_between("beta_0", beta_0, 0.0, math.inf)
+        self.beta_1 = need_between("beta_1", beta_1, beta_0, math.inf)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """Minus half the integral of beta from 0 to t."""
+        return -0.5 * t * (self.beta_0 + 0.5 * (self.beta_1 - self.beta_0) * t)
+
+    def dlog_alpha(self, t: Tensor) -> Tensor:
+        """-beta(t)/2."""
+        return -0.5 * (self.beta_0 + (self.beta_1 - self.beta_0) * t)
+
+
+class Cosine(VariancePreserving):
+    """alpha(t) = cos(angle(t)) / cos(angle(0)), angle(t) = (t + s)/(1 + s) pi/2, kept above `floor`.
+
+    Implements :eq:`eq-diff-cosine`. Without the floor alpha(1) = 0, and no guess of the noise there says anything of
+    x_0; Nichol & Dhariwal (2021) clip beta for the same reason.
+    """
+
+    def __init__(self, s: float = 0.008, floor: float = 1e-4):
+        self.s = need_between("s", s, 0.0, 1.0)
+        self.floor = need_between("floor", floor, 0.0, 1.0, open_ends=True)
+
+    def _angle(self, t: Tensor) -> Tensor:
+        return (t + self.s) / (1 + self.s) * (math.pi / 2)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """The logarithm of the quotient of cosines, or of the floor."""
+        return (self._angle(t).cos() / math.cos(self.s / (1 + self.s) * math.pi / 2)).clamp(self.floor, 1.0).log()
+
+    def dlog_alpha(self, t: Tensor) -> Tensor:
+        """-angle' tan(angle); 0 on the floor."""
+        slope = -self._angle(t).tan() * math.pi / 2 / (1 + self.s)
+        return torch.where(self.log_alpha(t) > math.log(self.floor), slope, 0.0)
+
+
+class Tabulated(VariancePreserving):
+    """DDPM's own way to say a schedule: `beta` (T,), the noise of each step; between steps log alpha is linear in t.
+
+    Implements :eq:`eq-diff-alpha-bar`: alpha(t/T)^2 is the product of 1 - beta_s for s = 1 .. t.
+    """
+
+    def __init__(self, beta: Float[Tensor, " steps"] | Sequence[float]):
+        beta = need_finite("beta", need_tensor("beta", torch.as_tensor(beta, dtype=torch.float64), 1))
+        for end in beta.aminmax():
+            need_between("beta", float(end), 0.0, 1.0, open_ends=True)
+        slope = 0.5 * torch.log1p(-beta)
+        self._log_alpha = torch.cat([beta.new_zeros(1), slope.cumsum(0)])
+        self._slope = torch.cat([slope, slope[-1:]])  # t = 1 stands in the last row, which no step follows
+
+    def _place(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """How many steps t has come, and how many of them are whole."""
+        place = t * (len(self._log_alpha) - 1)
+        return place, place.long()
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """Linear between the rows of the table."""
+        place, row = self._place(t)
+        return torch.addcmul(self._log_alpha.to(t.device).take(row), self._slope.to(t.device).take(row), place - row)
+
+    def dlog_alpha(self, t: Tensor) -> Tensor:
+        """The slope of the step that t lies in."""
+        return self._slope.to(t.device).take(self._place(t)[1]) * (len(self._log_alpha) - 1)
+
+
+def _float64(t: Tensor | float) -> Tensor:
+    return t.double() if isinstance(t, Tensor) else torch.tensor(need_between("t", t, 0.0, 1.0), dtype=torch.float64)
+
+
+def _like(t: Tensor | float, value: Tensor) -> Tensor:
+    return value.to(t.dtype) if isinstance(t, Tensor) else value
+
+
+def _noise(log_alpha: Tensor) -> Tensor:
+    return (-torch.expm1(2 * log_alpha)).sqrt()  # sqrt(1 - alpha^2) without losing the digits of a small sigma
+
+
+# --- forward --------------------------------------------------------------------------------------------------------
+
+
+def rates(schedule: Schedule, t: Float[Tensor, " batch"], x: Float[Tensor, "batch *event"]) -> tuple[Tensor, Tensor]:
+    """(alpha(t), sigma(t)) of each example, shaped to multiply `x`."""
+    alpha, sigma = (rate.to(x.dtype).view(-1, *[1] * (x.ndim - 1)) for rate in schedule.alpha_sigma(t))
+    return alpha, sigma
+
+
+def q_sample(
+    x0: Float[Tensor, "batch *event"],
+    t: Float[Tensor, " batch"],
+    schedule: Schedule,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "batch *event"], Float[Tensor, "batch *event"]]:
+    """(x_t, eps) with x_t = alpha(t) x_0 + sigma(t) eps: any time at once, without walking there.
+
+    Implements :eq:`eq-diff-marginal`. The loss compares a guess with this same eps.
+    """
+    need_shape("t", need_tensor("t", t, 1), (len(need_tensor("x0", x0)),))
+    alpha, sigma = rates(schedule, t, x0)
+    eps = randn_like(x0, generator=generator)
+    return (alpha * x0).addcmul_(sigma, eps), eps
+
+
+def transition(schedule: Schedule, s: Tensor | float, t: Tensor | float) -> tuple[Tensor, Tensor]:
+    """(scale, variance) of q(x_t | x_s) = N(scale x_s, variance I) for s < t, float64.
+
+    Implements :eq:`eq-diff-transition`: scale = alpha_t / alpha_s and variance = sigma_t^2 - scale^2 sigma_s^2.
+    """
+    s, t = _float64(s), _float64(t)
+    scale = schedule.alpha(t) / schedule.alpha(s)
+    return scale, schedule.sigma(t).square() - (scale * schedule.sigma(s)).square()
+
+
+def forward_path(
+    x0: Float[Tensor, "batch *event"],
+    schedule: Schedule,
+    times: Sequence[float],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "states batch *event"]:
+    """One walk of the noising chain through `times`, in their order: noise first, x_0 last.
+
+    Implements :eq:`eq-diff-chain`. Each state is drawn from the one after it in the list.
+    """
+    times = need_times(times)
+    path = [need_tensor("x0", x0)]
+    for t, s in reversed(list(pairwise(times))):
+        scale, variance = (float(number) for number in transition(schedule, s, t))
+        path.append(scale * path[-1] + math.sqrt(variance) * randn_like(x0, generator=generator))
+    return torch.stack(path[::-1])
+
+
+class Steps(NamedTuple):
+    """x_s = c_x x_t + c_0 x0_hat + sqrt(variance) z: one step of a sampler, or all (steps,) of them, in their order."""
+
+    c_x: Tensor
+    c_0: Tensor
+    variance: PerStep
+
+
+def posterior(schedule: Schedule, s: Tensor | float, t: Tensor | float) -> Steps:
+    """q(x_s | x_t, x_0) = N(c_x x_t + c_0 x_0, variance I) for s < t, float64.
+
+    Implements :eq:`eq-diff-posterior`. All three follow from the two marginals and the step between, however far apart
+    s and t are; with s = (i-1)/T, t = i/T the variance is DDPM's beta-tilde. Kingma et al. (2021), appendix A.
+    """
+    s, t = _float64(s), _float64(t)
+    scale, added = transition(schedule, s, t)
+    kept, total = schedule.sigma(s).square(), schedule.sigma(t).square()
+    return Steps(scale * kept / total, schedule.alpha(s) * added / total, added * kept / total)
+
+
+# --- one prediction, four names -------------------------------------------------------------------------------------
+
+
+def x0_from_eps(x: Tensor, eps: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """(x - sigma eps) / alpha. Implements :eq:`eq-diff-eps`."""
+    return (x - sigma * eps) / alpha
+
+
+def eps_from_x0(x: Tensor, x0: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """(x - alpha x_0) / sigma. Implements :eq:`eq-diff-eps`."""
+    return (x - alpha * x0) / sigma
+
+
+def x0_from_v(x: Tensor, v: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """(alpha x - sigma v) / (alpha^2 + sigma^2), for v = alpha eps - sigma x_0. Implements :eq:`eq-diff-v`."""
+    return (alpha * x - sigma * v) / (alpha**2 + sigma**2)
+
+
+def v_from_x0(x: Tensor, x0: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """alpha eps - sigma x_0 with eps = (x - alpha x_0) / sigma. Implements :eq:`eq-diff-v`."""
+    return (alpha * x - (alpha**2 + sigma**2) * x0) / sigma
+
+
+def x0_from_score(x: Tensor, score: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """(x + sigma^2 score) / alpha: Tweedie's formula with a signal rate. Implements :eq:`eq-diff-score`."""
+    return (x + sigma**2 * score) / alpha
+
+
+def score_from_x0(x: Tensor, x0: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """(alpha x_0 - x) / sigma^2, which is -eps / sigma. Implements :eq:`eq-diff-score`."""
+    return (alpha * x0 - x) / sigma**2
+
+
+def _as_denoiser(network: Denoiser, schedule: Schedule, convert: Callable[..., Tensor]) -> Denoiser:
+    def denoiser(x: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        return convert(x, network(x, t, **condition), *rates(schedule, t, x))
+
+    return denoiser
+
+
+def denoiser_from_eps(network: Denoiser, schedule: Schedule) -> Denoiser:
+    """The denoiser of a network that predicts the noise. It divides by alpha: see `Cosine` for t = 1."""
+    return _as_denoiser(network, schedule, x0_from_eps)
+
+
+def denoiser_from_v(network: Denoiser, schedule: Schedule) -> Denoiser:
+    """The denoiser of a network that predicts v = alpha eps - sigma x_0. It divides by nothing that vanishes."""
+    return _as_denoiser(network, schedule, x0_from_v)
+
+
+def denoiser_from_score(network: Denoiser, schedule: Schedule) -> Denoiser:
+    """The denoiser of a network that predicts the score of p_t."""
+    return _as_denoiser(network, schedule, x0_from_score)
+
+
+# --- where a sampler stops, how it steps ------------------------------------------------------------------------------
+
+
+def need_times(times: Sequence[float]) -> list[float]:
+    """`times` as floats if there are two or more, falling strictly within [0, 1]. Raises ValueError."""
+    times = [need_between("times", float(t), 0.0, 1.0) for t in times]
+    if len(times) < 2 or any(s >= t for t, s in pairwise(times)):
+        raise ValueError(
+            f"times has {len(times)} entries from {times[:1]} to {times[-1:]}, expected two or more, falling"
+        )
+    return times
+
+
+def time_grid(n_steps: int, T: int = 1000, spacing: str = "trailing") -> list[float]:
+    """`n_steps` of the times 1/T, ..., 1 in falling order, then 0: where a sampler of so many steps stops.
+
+    Implements :eq:`eq-diff-grid`. "trailing" counts down from T by T/n_steps, "leading" up from 1 by the whole part of
+    T/n_steps, "linspace" spreads from T to 1. Only trailing and linspace start at noise. Lin et al. (2024).
+    """
+    need_between("n_steps", need_count("n_steps", n_steps), 1, need_count("T", T))
+    if need_option("spacing", spacing, ("trailing", "leading", "linspace")) == "trailing":
+        visited = [round(T - i * T / n_steps) for i in range(n_steps)]
+    elif spacing == "leading":
+        visited = [1 + i * (T // n_steps) for i in reversed(range(n_steps))]
+    else:
+        visited = [round(T - i * (T - 1) / max(n_steps - 1, 1)) for i in range(n_steps)]
+    return [i / T for i in visited] + [0.0]
+
+
+def _ends(times: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """(s, t) of every step, float64."""
+    times = torch.tensor(need_times(times), dtype=torch.float64)
+    return times[1:], times[:-1]
+
+
+def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | PerStep = "posterior") -> Steps:
+    """The posterior's mean with the guess in the place of x_0, and a variance of one's choice.
+
+    Implements :eq:`eq-diff-ancestral`. `variance` is "posterior", "forward", or one number or (*event) for each step.
+    A step that arrives at sigma = 0 adds no noise: its mean is the answer.
+    """
+    s, t = _ends(times)
+    c_x, c_0, least = posterior(schedule, s, t)
+    chosen = reverse_variances(schedule, times, variance) if isinstance(variance, str) else variance
+    chosen = chosen.tolist() if isinstance(chosen, Tensor) and chosen.ndim == 1 else list(chosen)
+    if len(chosen) != len(t):
+        raise ValueError(f"variance has {len(chosen)} entries, expected one for each of {len(t)} steps")
+    return Steps(c_x, c_0, [0.0 if last else v for v, last in zip(chosen, (least == 0).tolist(), strict=True)])
+
+
+def ddim_steps(schedule: Schedule, times: Sequence[float], eta: float = 0.0) -> Steps:
+    """The same marginals with eta times the posterior's standard deviation as fresh noise, 0 to 1.
+
+    Implements :eq:`eq-diff-ddim`. eta = 1 is `ancestral_steps`; eta = 0 is deterministic. The variance is that between
+    the two times visited, however far apart. Song, Meng & Ermon (2021).
+    """
+    s, t = _ends(times)
+    fresh = need_between("eta", eta, 0.0, 1.0) ** 2 * posterior(schedule, s, t).variance
+    c_x = (schedule.sigma(s).square() - fresh).clamp(min=0).sqrt() / schedule.sigma(t)
+    return Steps(c_x, schedule.alpha(s) - c_x * schedule.alpha(t), fresh)
+
+
+# --- the reverse variance ---------------------------------------------------------------------------------------------
+
+
+def reverse_variances(schedule: Schedule, times: Sequence[float], kind: str) -> Float[Tensor, " steps"]:
+    """DDPM's two choices for each step: "forward" (beta) or "posterior" (beta-tilde), float64.
+
+    Implements :eq:`eq-diff-variances`. The last step to t = 0, whose beta-tilde is 0 and gives no density, has beta in
+    both. "forward" is best for N(0, I) data, "posterior" for a single point; every other law lies between.
+    """
+    s, t = _ends(times)
+    forward = transition(schedule, s, t)[1]
+    if need_option("variance", kind, ("forward", "posterior")) == "forward":
+        return forward
+    least = posterior(schedule, s, t).variance
+    return torch.where(least > 0, least, forward)
+
+
+def optimal_variances(schedule: Schedule, times: Sequence[float], errors: Tensor) -> Float[Tensor, "steps *event"]:
+    """The best variance of each step, beta-tilde + c_0^2 E|x_0 - x0_hat|^2 / d, from the denoiser's squared errors.
+
+    Implements :eq:`eq-diff-optimal-variance`. `errors` (steps, *event): at the start t of each step, per coordinate or
+    averaged over all, and so is the result. Bao et al. (2022), "Analytic-DPM".
+    """
+    s, t = _ends(times)
+    need_shape("errors", need_tensor("errors", errors), (len(t), *errors.shape[1:]))
+    _, c_0, least = (
+        number.view(-1, *[1] * (errors.ndim - 1)).to(errors.device) for number in posterior(schedule, s, t)
+    )
+    return least + c_0.square() * errors.double()
+
+
+def variance_price(best: Tensor, used: Tensor) -> Tensor:
+    """Nats per dimension that a step loses by `used` in the place of `best`: (r - 1 - log r)/2 with r = best/used.
+
+    Implements :eq:`eq-diff-price`.
+    """
+    ratio = best / used
+    return 0.5 * (ratio - 1 - ratio.log())
+
+
+# --- laws whose denoiser is known -------------------------------------------------------------------------------------
+
+
+def mixture_denoiser(law: GaussianMixture, schedule: Schedule) -> Denoiser:
+    """The perfect denoiser E[x_0 | x_t] of a mixture of Gaussians, one of point masses included; float64.
+
+    Implements :eq:`eq-diff-perfect`.
+    """
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        guess = torch.empty_like(x, dtype=torch.float64)
+        for time in t.unique().tolist():
+            here = t == time
+            guess[here] = law.denoiser(x[here], float(schedule.alpha(time)), float(schedule.sigma(time)))
+        return guess
+
+    return denoiser
+
+
+def copier_weights(
+    x: Float[Tensor, "batch *event"], data: Float[Tensor, "n *event"], alpha: Tensor | float, sigma: Tensor | float
+) -> Float[Tensor, "batch n"]:
+    """p(x_0 = data[i] | x_t = x) if the data law is the training set itself: the softmax of
+    -|x - alpha x_i|^2 / (2 sigma^2).
+
+    Implements :eq:`eq-diff-copier`. alpha and sigma > 0 are numbers or (batch, 1).
+    """
+    flat, points = need_tensor("x", x).flatten(1), need_tensor("data", data).flatten(1)
+    match = alpha * (flat @ points.T) - 0.5 * alpha**2 * points.square().sum(1)  # |x|^2 is the same for all
+    return (match / sigma**2).softmax(1)
+
+
+def copier(data: Float[Tensor, "n *event"], schedule: Schedule) -> Denoiser:
+    """The denoiser that minimises every training loss exactly: the mean of the training set under `copier_weights`.
+
+    Implements :eq:`eq-diff-copying`. A sampler that follows it returns training examples and nothing else.
+    """
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = (rate.flatten(1) for rate in rates(schedule, t, x.flatten(1)))
+        return (copier_weights(x, data, alpha, sigma) @ data.flatten(1)).view_as(x)
+
+    return denoiser
+
+
+def expected_terms(
+    errors: Float[Tensor, " steps"],
+    schedule: Schedule,
+    times: Sequence[float],
+    variances: Float[Tensor, " steps"],
+    power: float,
+) -> Float[Tensor, " states"]:
+    """The means of (L_0, ..., L_T) in nats per dimension, from the error curve alone.
+
+    Implements :eq:`eq-diff-expected-terms`. `errors` are E|x_0 - x0_hat|^2 / d at times[:-1], `power` is E|x_0|^2 / d.
+    """
+    s, t = _ends(times)
+    _, c_0, least = posterior(schedule, s, t)
+    need_shape("errors", need_tensor("errors", errors, 1), (len(t),))
+    wrong = c_0.square() * errors.double() / variances
+    ratio = least[:-1] / variances[:-1]
+    steps = 0.5 * (wrong[:-1] + ratio - 1 - ratio.log())
+    decoder = 0.5 * (wrong[-1:] + variances[-1:].log() + LOG_2PI)
+    noise = schedule.sigma(t[:1]).square()
+    prior = 0.5 * (schedule.alpha(t[:1]).square() * power + noise - 1 - noise.log())
+    return torch.cat([prior, steps, decoder]).flip(0)
+
+
+def gaussian_moments(
+    steps: Steps,
+    schedule: Schedule,
+    times: Sequence[float],
+    mean: float,
+    variance: float,
+    start: tuple[float, float] = (0.0, 1.0),
+) -> tuple[Float[Tensor, " states"], Float[Tensor, " states"]]:
+    """Mean and variance, at each visited time, of a sampler with the perfect denoiser of data N(mean, variance).
+
+    Implements :eq:`eq-diff-moments`: the denoiser is affine, x0_hat = mean + gain (x - alpha mean) with gain = alpha
+    variance / (alpha^2 variance + sigma^2), so the law stays Gaussian. `start` is the (mean, variance) at times[0].
+    """
+    _, t = _ends(times)
+    alpha, noise = schedule.alpha(t), schedule.sigma(t).square()
+    gain = alpha * need_between("variance", variance, 0.0, math.inf) / (alpha.square() * variance + noise)
+    slope = steps.c_x + steps.c_0 * gain
+    shift = steps.c_0 * mean * (1 - gain * alpha)
+    means, variances = [float(start[0])], [float(start[1])]
+    for a, b, fresh in zip(slope.tolist(), shift.tolist(), steps.variance, strict=True):
+        means.append(a * means[-1] + b)
+        variances.append(a**2 * variances[-1] + float(fresh))
+    return torch.tensor(means, dtype=torch.float64), torch.tensor(variances, dtype=torch.float64)
+
+
+def entropy_from_mmse(
+    log_snr: Float[Tensor, " n"], mmse: Float[Tensor, " n"], variance: float, d: int = 1
+) -> Float[Tensor, ""]:
+    """The differential entropy of the data in nats, from the least squared error at every noise level.
+
+    Implements :eq:`eq-diff-immse`: h = (d/2) log(2 pi e v) - 1/2 int [d v / (1 + v g) - mmse(g)] dg over the
+    signal-to-noise ratio g = exp(log_snr), by the trapezoid rule on the grid given. `variance` v is any positive number
+    (the curve of N(0, v I) is the reference); the tails left out must be small. Guo, Shamai & Verdu (2005).
+    """
+    need_shape("mmse", need_tensor("mmse", mmse, 1), tuple(need_tensor("log_snr", log_snr, 1).shape))
+    need_between("variance", variance, 0.0, math.inf, open_ends=True)
+    snr = log_snr.exp()
+    excess = d * variance / (1 + variance * snr) - mmse
+    return 0.5 * d * (LOG_2PI + 1 + math.log(variance)) - 0.5 * torch.trapezoid(excess * snr, log_snr)
