@@ -223,9 +223,8 @@ class NADE(Autoregressive):
 class SparseNADE(torch.autograd.Function):
     """`apply(x, w, c, v)`: NADE's logits without their bias, computing a hidden layer only where one changes.
 
-    Implements :eq:`eq-nade-sparse`. A zero pixel leaves the hidden layer as it was, so an image with s ones has s + 1
-    of them and not d. Pixels go in chunks, whose hidden layers, from the one that enters the chunk, are one matrix
-    product, and whose logits are another; the gradients run back over the chunks, as derived in the chapter.
+    Pixels go in chunks, whose hidden layers, from the one that enters the chunk, are one matrix product, and whose
+    logits are another. The gradients run back over the chunks; there is none for x.
     """
 
     CHUNK = 16
@@ -256,6 +255,7 @@ class SparseNADE(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
+        """Implements :eq:`eq-nade-backward`, summing over the pixels that share a hidden layer first."""
         """The gradients in w, c and v, from the last chunk to the first."""
         x, w, v = ctx.saved_tensors
         grad_w, grad_v, grad_a = torch.empty_like(w), torch.empty_like(v), x.new_zeros(len(x), w.shape[1])
@@ -381,7 +381,8 @@ class MADE(Autoregressive):
     def steps(self, n: int, *, degrees: Sequence[Int64[Tensor, " _"]] | None = None) -> Steps:
         """Each hidden unit is computed once, as soon as the last input it sees is known: one pass in all, not d.
 
-        Implements :eq:`eq-made-incremental`. With units sorted by degree, those that step t can compute are a slice.
+        These are the steps of :eq:`eq-made-incremental`. With units sorted by degree, those that step t can compute
+        are a slice.
         """
         degrees = self.degrees(0) if degrees is None else degrees
         sorts = [m.argsort(stable=True) for m in degrees]

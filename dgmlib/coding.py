@@ -126,7 +126,7 @@ def _narrowed(low: int, high: int, start: int, stop: int) -> tuple[int, int]:
 def code_words(model: Autoregressive, x: Float[Tensor, "n d"]) -> list[str]:
     """The binary digits of each row of `x`, decodable by itself: more than -log2 p(x) of them, by at most two.
 
-    Implements :eq:`eq-coder-length`.
+    That is :eq:`eq-coder-length`.
 
     Raises: TypeError (a model of real numbers; dtype), ValueError (shape; a value that the model has no slice for).
     """

@@ -91,7 +91,7 @@ def test_topological_order_puts_parents_first_and_small_indices_early():
     ],
 )
 @pytest.mark.notes("E3-005")
-def test_what_is_no_acyclic_graph_is_refused(parents, complaint):
+def test_what_is_no_acyclic_graph_is_refused(parents, complaint, untyped):
     with pytest.raises(ValueError, match=complaint):
         topological_order(parents)
 

@@ -270,5 +270,6 @@ SLIPS = {
     "missing-as-zero": "A missing value read as a zero.",
     "lda-no-offset": "The log-odds of two Gaussians without their constant.",
     "posterior-joint": "The joint p(x, y) taken for the posterior: not divided by the evidence.",
-    "prior-only": "A prediction from the frequencies of the classes alone.",
+    "logistic-gradient-sign": "(p - y)(1, x) for the gradient of log p: that is the gradient of the loss.",
+    "xor-solved": "Exclusive or thought to be within reach of linear log-odds.",
 }
