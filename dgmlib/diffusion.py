@@ -154,7 +154,7 @@ def step_kl(
 ) -> Float[Tensor, " batch"]:
     """KL(q(x_s | x_t, x_0) || N(c_x x_t + c_0 guess, variance)) in nats: a term of the bound, x_t already averaged out.
 
-    Implements :eq:`eq-diff-kl-term`. `guess` is the denoiser's answer at x_t; `variance` is a number or (*event).
+    Implements :eq:`eq-diff-kl-term`. `guess` is the denoiser's answer at x_t; `variance` is a number or `(*event)`.
     """
     _, c_0, least = (float(number) for number in posterior(schedule, s, t))
     ratio = least / torch.as_tensor(variance, dtype=x0.dtype, device=x0.device)
@@ -196,8 +196,8 @@ def kl_terms(
     """(L_0, L_1, ..., L_T) of each example in nats: their sum is an unbiased draw of -ELBO.
 
     Implements :eq:`eq-diff-elbo-kl`. `path` (see `forward_path`, or independent `q_sample`s) holds the states at
-    `times`, x_0 last; `variances` one entry a step, (*event) or a number. L_0 is minus the log-density of x_0 given the
-    first noisy state, or its log-mass when x_0 is an image of so many `levels`.
+    `times`, x_0 last; `variances` one entry a step, `(*event)` or a number. L_0 is minus the log-density of x_0 given
+    the first noisy state, or its log-mass when x_0 is an image of so many `levels`.
     """
     *noisy, x0 = need_tensor("path", path)
     times = need_times(times)

@@ -1,7 +1,7 @@
 """The noising chain and all that is known of its reversal in closed form: no network in this file (chapter 22).
 
 Time runs from 0 (data) to 1 (noise). A `Schedule` says how much of each is left: x_t = alpha(t) x_0 + sigma(t) eps. A
-denoiser is a callable `denoiser(x, t, **condition)`, x (batch, *event) and t (batch,), that returns its guess of x_0;
+denoiser is a callable `denoiser(x, t, **condition)` of x `(batch, *event)` and t `(batch,)` that guesses x_0;
 `denoiser_from_eps`, `denoiser_from_v` and `denoiser_from_score` make one of a network that predicts something else.
 `times` are those a sampler visits, falling to 0: a list of floats, in the order of the walk.
 """
@@ -327,7 +327,7 @@ def _ends(times: Sequence[float]) -> tuple[Tensor, Tensor]:
 def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | PerStep = "posterior") -> Steps:
     """The posterior's mean with the guess in the place of x_0, and a variance of one's choice.
 
-    Implements :eq:`eq-diff-ancestral`. `variance` is "posterior", "forward", or one number or (*event) for each step.
+    Implements :eq:`eq-diff-ancestral`. `variance` is "posterior", "forward", or one number or `(*event)` for each step.
     A step that arrives at sigma = 0 adds no noise: its mean is the answer.
     """
     s, t = _ends(times)
@@ -371,8 +371,8 @@ def reverse_variances(schedule: Schedule, times: Sequence[float], kind: str) -> 
 def optimal_variances(schedule: Schedule, times: Sequence[float], errors: Tensor) -> Float[Tensor, "steps *event"]:
     """The best variance of each step, beta-tilde + c_0^2 E|x_0 - x0_hat|^2 / d, from the denoiser's squared errors.
 
-    Implements :eq:`eq-diff-optimal-variance`. `errors` (steps, *event): at the start t of each step, per coordinate or
-    averaged over all, and so is the result. Bao et al. (2022), "Analytic-DPM".
+    Implements :eq:`eq-diff-optimal-variance`. `errors` `(steps, *event)`: at the start t of each step, per coordinate
+    or averaged over all, and so is the result. Bao et al. (2022), "Analytic-DPM".
     """
     s, t = _ends(times)
     need_shape("errors", need_tensor("errors", errors), (len(t), *errors.shape[1:]))

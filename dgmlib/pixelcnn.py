@@ -1,0 +1,519 @@
+"""Masked convolutions as exact densities of images: PixelCNN, with its blind spot and without (chapter 05).
+
+An image is `(batch, channels, height, width)` in floating point, its values the grey levels 0, 1, ..., levels - 1. Its
+numbers are predicted one after another in raster order: row by row, in a row from the left, in a pixel the channels.
+
+`python -m dgmlib.pixelcnn` trains a gated PixelCNN on binarised MNIST and measures its exact test likelihood; run
+again, it resumes.
+"""
+
+import argparse
+import math
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgmlib import data
+from dgmlib.core import (
+    Density,
+    data_parallel,
+    need_between,
+    need_count,
+    need_option,
+    need_shape,
+    need_tensor,
+)
+from dgmlib.runs import BestModel, fit_best, run_options, run_parser
+from dgmlib.sequential import Draw, categorical_draw, jacobi_sample, naive_sample
+from dgmlib.train import EMA, gradient_step, join_processes, save_result
+
+Image = Float[Tensor, "batch channels height width"]
+Rows = Float[Tensor, "batch channels rows width"]  # some of an image's
+Features = Float[Tensor, "batch features height width"]
+
+# --- what a pixel predicts ------------------------------------------------------------------------------------------
+
+
+def logistic_mixture_log_prob(
+    x: Float[Tensor, "*shape"], params: Float[Tensor, "*shape three_k"], levels: int
+) -> Float[Tensor, "*shape"]:
+    """log P(x) of a mixture of logistic laws rounded to the levels 0, ..., levels - 1, in nats.
+
+    Implements :eq:`eq-logistic-mixture`. `params` holds k weights (as logits), k means and k log-scales, in units of
+    one level; the first and the last level take the half-lines beyond them. No difference of nearly equal numbers is
+    taken: sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)). Salimans et al. (2017), PixelCNN++.
+    """
+    need_shape("params", need_tensor("params", params), (*x.shape, params.shape[-1] // 3 * 3))
+    logits, means, log_scales = params.chunk(3, -1)
+    inverse = (-log_scales).exp()
+    above, below = (x[..., None] + 0.5 - means) * inverse, (x[..., None] - 0.5 - means) * inverse
+    log_above, log_below = F.logsigmoid(above), F.logsigmoid(-below)
+    middle = log_above + log_below + torch.log(-torch.expm1(-inverse))
+    first, last = (x == 0)[..., None], (x == levels - 1)[..., None]
+    log_mass = torch.where(first, log_above, torch.where(last, log_below, middle))
+    return (logits.log_softmax(-1) + log_mass).logsumexp(-1)
+
+
+def logistic_mixture_cdf(
+    params: Float[Tensor, "*shape three_k"], levels: int
+) -> Float[Tensor, "*shape levels_but_one"]:
+    """P(x <= j) for j = 0, ..., levels - 2, the steps of `logistic_mixture_log_prob`'s law.
+
+    Implements :eq:`eq-logistic-cdf`.
+    """
+    logits, means, log_scales = params[..., None, :].chunk(3, -1)
+    edges = torch.arange(levels - 1, dtype=params.dtype, device=params.device)[:, None] + 0.5
+    return (logits.softmax(-1) * ((edges - means) * (-log_scales).exp()).sigmoid()).sum(-1)
+
+
+# --- images, pixel by pixel -----------------------------------------------------------------------------------------
+
+
+def causal_mask(
+    rows: int, columns: int, kind: str, c_in: int, c_out: int, channels: int = 1
+) -> Float[Tensor, "c_out c_in rows columns"]:
+    """The 0/1 mask of a kernel of odd sizes that may look up, and left, and at its centre as `kind` says.
+
+    Implements :eq:`eq-mask`. Features are dealt out to the image's `channels` in order, feature j of n to channel
+    j * channels // n. At the centre a feature of channel a sees features of channels before a (kind "A"), or up to and
+    including a ("B"). van den Oord, Kalchbrenner & Kavukcuoglu (2016).
+    """
+    for name, size in (("rows", rows), ("columns", columns)):
+        if need_count(name, size) % 2 == 0:
+            raise ValueError(f"{name} is {size}, expected an odd number")
+    need_option("kind", kind, ("A", "B"))
+    for name, count in (("c_in", c_in), ("c_out", c_out)):
+        if need_count(name, count, channels) % channels:
+            raise ValueError(f"{name} is {count}, expected a multiple of the {channels} channels")
+    mask = torch.zeros(c_out, c_in, rows, columns)
+    row, column = rows // 2, columns // 2
+    mask[:, :, :row] = 1
+    mask[:, :, row, :column] = 1
+    ours, theirs = (torch.arange(c)[:, None] * channels // c for c in (c_out, c_in))
+    mask[:, :, row, column] = (theirs.T < ours if kind == "A" else theirs.T <= ours).to(mask.dtype)
+    return mask
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution that keeps the size of the image and multiplies its kernel by `causal_mask`."""
+
+    def __init__(self, c_in: int, c_out: int, rows: int, columns: int, kind: str, channels: int = 1):
+        super().__init__(c_in, c_out, (rows, columns), padding=(rows // 2, columns // 2))
+        self.register_buffer("mask", causal_mask(rows, columns, kind, c_in, c_out, channels), persistent=False)
+
+    def forward(self, x: Image) -> Features:
+        """The convolution with the masked kernel."""
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+class PixelModel(nn.Module, Density):
+    """p(x) = product of p(x_i | x_<i) in raster order; a subclass says how a network computes all factors at once.
+
+    `shape` is (channels, height, width). A number is predicted by a softmax over its `levels`, or, with `mixtures`, by
+    so many discretised logistic laws. With `n_classes`, `log_prob` and `sample` take a `label`.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int = 2,
+        *,
+        features: int,
+        mixtures: int | None = None,
+        n_classes: int | None = None,
+    ):
+        super().__init__()
+        self.shape = channels, _, _ = tuple(need_count("shape", size) for size in shape)
+        self.levels, self.mixtures = need_count("levels", levels, 2), mixtures
+        self.n_params = levels if mixtures is None else 3 * need_count("mixtures", mixtures)
+        self.n_classes = n_classes if n_classes is None else need_count("n_classes", n_classes)
+        self.head = nn.Sequential(
+            nn.SiLU(),
+            MaskedConv2d(features, features, 1, 1, "B", channels),
+            nn.SiLU(),
+            MaskedConv2d(features, channels * self.n_params, 1, 1, "B", channels),
+        )
+        if mixtures is not None:  # means start spread over the levels, each law an eighth of them wide
+            start = self.head[-1].bias.data.view(channels, 3, mixtures)
+            start[:, 1] = torch.linspace(0, levels - 1, mixtures + 2)[1:-1]
+            start[:, 2] = math.log(levels / 8)
+
+    def features(self, x: Image, label: Int[Tensor, " batch"] | None) -> Features:
+        """What the network makes of the image (scaled to [-1, 1]) at each pixel, from the numbers before it only."""
+        raise NotImplementedError
+
+    def _params(self, features: Features) -> Float[Tensor, "batch channels height width k"]:
+        out = self.head(features)
+        return out.unflatten(1, (self.shape[0], self.n_params)).movedim(2, -1)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return 2 * x / (self.levels - 1) - 1
+
+    def forward(
+        self, x: Image, label: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch channels height width k"]:
+        """The parameters of every conditional law, in one pass."""
+        need_shape("x", need_tensor("x", x, 4), (len(x), *self.shape))
+        self._need_label(label, len(x))
+        return self._params(self.features(self._scaled(x), label))
+
+    def _need_label(self, label: Tensor | None, n: int) -> None:
+        if (label is None) != (self.n_classes is None):
+            wanted = "no label" if self.n_classes is None else f"one of {self.n_classes} classes for each image"
+            raise ValueError(f"label is {'None' if label is None else 'given'}, expected {wanted}")
+        if label is not None:
+            need_shape("label", need_tensor("label", label, floating=False), (n,))
+
+    def log_prob(self, x: Image, *, label: Int[Tensor, " batch"] | None = None) -> Float[Tensor, " batch"]:
+        """log p(x), exact, in nats. Implements :eq:`eq-raster`."""
+        params = self(x, label)
+        if self.mixtures is None:
+            log_mass = params.log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
+        else:
+            log_mass = logistic_mixture_log_prob(x, params, self.levels)
+        return log_mass.flatten(1).sum(1)
+
+    def draw(self, params: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The level whose slice of [0, 1) holds u: #{j : P(x <= j) <= u}."""
+        if self.mixtures is None:
+            return categorical_draw(params, u).to(params.dtype)
+        return (logistic_mixture_cdf(params, self.levels) <= u[..., None]).sum(-1).to(params.dtype)
+
+    @property
+    def order(self) -> list[int]:
+        """The raster order: positions of the flattened image from first to last generated, channels innermost."""
+        channels, height, width = self.shape
+        return torch.arange(channels * height * width).view(channels, -1).T.flatten().tolist()
+
+    def proposal(self, label: Int[Tensor, " batch"] | None = None, top: Rows | None = None) -> Draw:
+        """draw(x, u): in one full pass, what each number would be drawn as by its own u, given those before it in x.
+
+        This is what the samplers of `dgmlib.sequential` ask for. `top` holds the first rows, when they are given.
+        """
+
+        def draw(x: Image, u: Image) -> Image:
+            drawn = self.draw(self(x, label), u)
+            return drawn if top is None else torch.cat([top, drawn[:, :, top.shape[2] :]], 2)
+
+        return draw
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        label: Int[Tensor, " batch"] | None = None,
+        top: Rows | None = None,
+        method: str = "jacobi",
+    ) -> Image:
+        """`n` images, of the classes `label` and below the rows `top` if given.
+
+        One uniform number is drawn for each of an image's numbers; every `method` makes the same images of them:
+        "naive" (one full pass a number), "jacobi" (full passes until nothing changes), and, where the model has it,
+        "cached".
+        """
+        need_option("method", method, ("naive", "jacobi") + ("cached",) * hasattr(self, "sample_cached"))
+        self._need_label(label, need_count("n", n))
+        if top is not None:
+            rows = int(need_between("the rows of top", need_tensor("top", top, 4).shape[2], 1, self.shape[1]))
+            need_shape("top", top, (n, self.shape[0], rows, self.shape[2]))
+        like = self.head[-1].weight
+        u = torch.rand(n, *self.shape, generator=generator, dtype=like.dtype, device=like.device)
+        if method == "cached":
+            return self.sample_cached(u, label, top)
+        draw = self.proposal(label, top)
+        return naive_sample(draw, u, order=self.order) if method == "naive" else jacobi_sample(draw, u)[0]
+
+
+def receptive_field(
+    model: PixelModel, row: int, column: int, channel: int = 0
+) -> Float[Tensor, "channels height width"]:
+    """Which numbers of an image the law of the one at (channel, row, column) depends on: 1, or exactly 0.
+
+    Implements :eq:`eq-receptive-field`: what is predicted there is propagated back to an image of noise, in double
+    precision, in which no unit of these networks is ever quite off.
+    """
+    device = model.head[-1].weight.device
+    noise = torch.rand(1, *model.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (noise * (model.levels - 1)).to(device).requires_grad_()
+    label = None if model.n_classes is None else torch.zeros(1, dtype=torch.long, device=device)
+    weights = {name: value.double() for name, value in (*model.named_parameters(), *model.named_buffers())}
+    params = torch.func.functional_call(model, weights, (x, label))
+    (gradient,) = torch.autograd.grad(params[0, channel, row, column].sum(), x)
+    return (gradient[0] != 0).double()
+
+
+# --- one stack of masked convolutions -------------------------------------------------------------------------------
+
+
+class PixelCNN(PixelModel):
+    """`depth` masked convolutions: mask A in the first, mask B and a residual connection in the others.
+
+    Above and to the right there is a cone of pixels that no depth can see: `GatedPixelCNN` can. van den Oord,
+    Kalchbrenner & Kavukcuoglu (2016).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], features: int, depth: int, *, kernel: int = 3, levels: int = 2):
+        super().__init__(shape, levels, features=features)
+        kinds = "A" + "B" * (need_count("depth", depth) - 1)
+        self.layers = nn.ModuleList(
+            MaskedConv2d(features if i else shape[0], features, kernel, kernel, kind, shape[0])
+            for i, kind in enumerate(kinds)
+        )
+
+    def features(self, x: Image, label: Int[Tensor, " batch"] | None) -> Features:
+        """See `PixelModel.features`."""
+        h = self.layers[0](x)
+        for layer in self.layers[1:]:
+            h = h + layer(F.silu(h))
+        return h
+
+
+# --- two stacks, gated ----------------------------------------------------------------------------------------------
+
+
+def gated_unit(a: Float[Tensor, "batch two_f *event"]) -> Float[Tensor, "batch f *event"]:
+    """tanh of the even entries of axis 1, times the sigmoid of the odd ones.
+
+    Implements :eq:`eq-gated-unit`. van den Oord et al. (2016), Conditional PixelCNN.
+    """
+    return a[:, 0::2].tanh() * a[:, 1::2].sigmoid()
+
+
+def shift_down(x: Image) -> Image:
+    """The image one row lower: row r holds what was in row r - 1, the first row 0."""
+    return F.pad(x, (0, 0, 1, -1))
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks: the vertical one sees the rows above, the horizontal one its own row from the left."""
+
+    def __init__(self, c_in: int, features: int, kernel: int, kind: str, channels: int, n_classes: int | None):
+        super().__init__()
+        self.reach, self.residual = kernel // 2, kind == "B"
+        self.vertical = nn.Conv2d(c_in, 2 * features, (self.reach + 1, kernel))
+        self.horizontal = MaskedConv2d(c_in, 2 * features, 1, kernel, kind, channels)
+        self.link = nn.Conv2d(2 * features, 2 * features, 1)
+        self.out = MaskedConv2d(features, features, 1, 1, "B", channels)
+        self.condition = None if n_classes is None else nn.Embedding(n_classes, 4 * features)
+
+    def look_up(self, v: Rows, label: Int[Tensor, " batch"] | None) -> tuple[Features, Tensor]:
+        """The vertical stack's next features, from `v` with `reach` earlier rows on top, and what they tell the row."""
+        a = self.vertical(F.pad(v, (self.reach, self.reach)))
+        link = self.link(a)
+        if self.condition is not None:
+            above, beside = self.condition(label)[:, :, None, None].chunk(2, 1)
+            a, link = a + above, link + beside
+        return gated_unit(a), link
+
+    def forward(self, v: Image, h: Image, label: Int[Tensor, " batch"] | None) -> tuple[Features, Features]:
+        """The next features of both stacks."""
+        v, link = self.look_up(F.pad(v, (0, 0, self.reach, 0)), label)
+        new = self.out(gated_unit(self.horizontal(h) + link))
+        return v, h + new if self.residual else new
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """The horizontal convolution and the one after it, as matrices that act on a window of columns."""
+        window = (self.horizontal.weight * self.horizontal.mask)[:, :, 0, : self.reach + 1]  # (2f, c_in, reach + 1)
+        return window.transpose(1, 2).flatten(1).T, (self.out.weight * self.out.mask)[:, :, 0, 0].T
+
+
+class GatedPixelCNN(PixelModel):
+    """`depth` layers of a vertical and a horizontal stack of gated convolutions: no blind spot.
+
+    With r = kernel // 2, a prediction sees depth * r pixels to its left, and of the depth * r + 1 rows above all that
+    are at most depth * r columns away. van den Oord et al. (2016), Conditional PixelCNN.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        features: int,
+        depth: int,
+        *,
+        kernel: int = 3,
+        levels: int = 2,
+        mixtures: int | None = None,
+        n_classes: int | None = None,
+    ):
+        super().__init__(shape, levels, features=features, mixtures=mixtures, n_classes=n_classes)
+        kinds = "A" + "B" * (need_count("depth", depth) - 1)
+        self.layers = nn.ModuleList(
+            GatedLayer(features if i else shape[0], features, kernel, kind, shape[0], n_classes)
+            for i, kind in enumerate(kinds)
+        )
+
+    def features(self, x: Image, label: Int[Tensor, " batch"] | None) -> Features:
+        """See `PixelModel.features`."""
+        v, h = shift_down(x), x
+        for layer in self.layers:
+            v, h = layer(v, h, label)
+        return h
+
+    @torch.no_grad()
+    def sample_cached(self, u: Image, label: Int[Tensor, " batch"] | None = None, top: Rows | None = None) -> Image:
+        """The images that the uniform numbers `u` select, computing each feature once.
+
+        The vertical stack advances row by row and keeps the rows it will look up to; the horizontal stack advances
+        pixel by pixel and keeps the columns it will look left to. Ramachandran et al. (2017).
+        """
+        channels, height, width = self.shape
+        known = 0 if top is None else top.shape[2]
+        x, reach = torch.zeros_like(u), self.layers[0].reach
+        if top is not None:
+            x[:, :, :known] = top
+        matrices = [layer.matrices() for layer in self.layers]
+        inputs = [layer.vertical.in_channels for layer in self.layers]
+        above = [u.new_zeros(len(u), c, reach, width) for c in inputs]
+        for r in range(height):
+            v = self._scaled(x[:, :, r - 1 : r]) if r else torch.zeros_like(x[:, :, :1])
+            links = []
+            for i, layer in enumerate(self.layers):
+                rows = torch.cat([above[i], v], 2)
+                above[i] = rows[:, :, 1:]
+                v, link = layer.look_up(rows, label)
+                links.append((link[:, :, 0] + layer.horizontal.bias[:, None]).permute(2, 0, 1).contiguous())
+            if r < known:
+                continue
+            row = [u.new_zeros(len(u), reach + width, c) for c in inputs]  # each layer's input, padded on the left
+            for column in range(width):
+                for channel in range(channels):
+                    for i, (layer, (window, out)) in enumerate(zip(self.layers, matrices, strict=True)):
+                        seen = row[i][:, column : column + reach + 1]
+                        new = gated_unit(torch.addmm(links[i][column], seen.flatten(1), window))
+                        h = torch.addmm(layer.out.bias, new, out) + (seen[:, -1] if layer.residual else 0)
+                        if i + 1 < len(row):
+                            row[i + 1][:, reach + column] = h
+                    params = self._params(h[:, :, None, None])[:, channel, 0, 0]
+                    x[:, channel, r, column] = self.draw(params, u[:, channel, r, column])
+                    row[0][:, reach + column, channel] = self._scaled(x[:, channel, r, column])
+        return x
+
+
+# --- a world with a known answer ------------------------------------------------------------------------------------
+
+
+class CopyRule(Density):
+    """Binary images in which x[r, c] repeats x[r - 1, c + 2] with probability `keep`; where that is outside, a coin.
+
+    Nothing else is dependent: to whom (r - 1, c + 2) is hidden, every pixel is a fair coin.
+    """
+
+    def __init__(self, size: int = 8, keep: float = 0.95):
+        self.size = need_count("size", size, 3)
+        self.keep = need_between("keep", keep, 0, 1, open_ends=True)
+
+    @property
+    def copies(self) -> int:
+        """How many pixels have another to copy."""
+        return (self.size - 1) * (self.size - 2)
+
+    def entropy(self) -> float:
+        """H(x) in nats. Implements :eq:`eq-copy-entropy`."""
+        noise = -self.keep * math.log(self.keep) - (1 - self.keep) * math.log(1 - self.keep)
+        return (self.size**2 - self.copies) * math.log(2) + self.copies * noise
+
+    def log_prob(self, x: Float[Tensor, "batch 1 size size"]) -> Float[Tensor, " batch"]:
+        """log p(x) in nats. Implements :eq:`eq-copy-rule`."""
+        need_shape("x", need_tensor("x", x, 4), (len(x), 1, self.size, self.size))
+        kept = (x[..., 1:, :-2] == x[..., :-1, 2:]).flatten(1).sum(1).to(x.dtype)
+        log_coins = -(self.size**2 - self.copies) * math.log(2)
+        return log_coins + kept * math.log(self.keep) + (self.copies - kept) * math.log(1 - self.keep)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n 1 size size"]:
+        """`n` images, row by row."""
+        device = "cpu" if generator is None else generator.device
+        shape = (need_count("n", n), 1, self.size, self.size)
+        x = torch.randint(2, shape, generator=generator, device=device).to(torch.get_default_dtype())
+        flip = torch.rand(shape, generator=generator, device=device, dtype=x.dtype) >= self.keep
+        for r in range(1, self.size):
+            x[..., r, :-2] = (x[..., r - 1, 2:] - flip[..., r, :-2].to(x.dtype)).abs()
+        return x
+
+
+# --- python -m dgmlib.pixelcnn: the measured run of chapter 05 ------------------------------------------------------
+
+
+@torch.no_grad()
+def mean_log_prob(model: PixelModel, x: UInt8[Tensor, "n channels height width"], batch_size: int = 200) -> float:
+    """The mean of log p over a set of images, in nats."""
+    return torch.cat([model.log_prob(part.float()) for part in x.split(batch_size)]).mean().item()
+
+
+def train(options: argparse.Namespace, images: data.Images) -> BestModel:
+    """The model that was the best on validation images, and how long training took."""
+    torch.manual_seed(options.seed)
+    shape = tuple(images.train.shape[1:])
+    model = GatedPixelCNN(shape, options.features, options.depth, kernel=options.kernel, levels=images.levels)
+    model = model.to(images.train.device)
+    epoch = len(images.train) // options.batch_size
+    n_steps = max(1, round(options.epochs * epoch))
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps, eta_min=0.02 * options.lr)
+    step = gradient_step(
+        model, lambda model, x: -model.log_prob(x.float()), optimizer, clip=1.0, ema=EMA(model), schedule=schedule
+    )
+    valid = data.subset(images.valid, min(1000, len(images.valid)), generator=torch.Generator().manual_seed(0))
+    noise = torch.Generator().manual_seed(options.seed)
+    batches = data.Batches(images.train, batch_size=options.batch_size, generator=noise)
+    score = partial(mean_log_prob, x=valid)
+    return fit_best(step, batches, n_steps, score, every=min(epoch, 500), checkpoint=options.checkpoint)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train a gated PixelCNN, measure its exact test likelihood, draw from it, and save all that."""
+    parser = run_parser("dgmlib.pixelcnn", main.__doc__)
+    parser.add_argument("--data", choices=["binarized_mnist", "digits"], default="binarized_mnist")
+    parser.add_argument("--features", type=int, default=64)
+    parser.add_argument("--depth", type=int, default=12)
+    parser.add_argument("--kernel", type=int, default=5)
+    parser.add_argument("--epochs", type=float, default=40)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    options = run_options(parser, arguments, name="pixelcnn_{data}")
+
+    join_processes()
+    images = data.load(options.data, options.device)
+    best = train(options, images)
+    if data_parallel()[0] == 0:
+        report(options, best, images)
+
+
+def report(options: argparse.Namespace, best: BestModel, images: data.Images) -> None:
+    """Measure the test likelihood, write it down and draw a figure."""
+    import matplotlib.pyplot as plt
+
+    from dgmlib import plots
+
+    nll, minutes = -mean_log_prob(best.model, images.test), best.seconds.item() / 60
+    print(f"test NLL {nll:.2f} nats (exact); {minutes:.1f} minutes of training (processor time)")
+    save_result(
+        options.out / f"{options.name}.json",
+        title="Gated PixelCNN",
+        model=f"{options.depth} layers of {options.features} features, {options.kernel}×{options.kernel}",
+        data=options.data.replace("_", " "),
+        metric=f"exact test NLL in nats, {len(images.test):,} images",
+        ours=[nll],
+        published=options.published,
+        command=options.command,
+        device=f"{images.test.device.type}, threads: {torch.get_num_threads()}",
+        seeds=[options.seed],
+        minutes=minutes,
+    )
+    noise = torch.Generator(images.test.device).manual_seed(options.seed)
+    drawn = best.model.sample(40, generator=noise, method="cached")
+    plots.style()
+    figure, axes = plt.subplots(2, 1, figsize=(7, 3.2))
+    rows = {"test images": images.test[:40], f"samples; test NLL {nll:.2f} nats": drawn}
+    for (title, x), ax in zip(rows.items(), axes, strict=True):
+        plots.show_images(x.float() / (images.levels - 1), ncols=20, title=title, ax=ax)
+    figure.savefig(options.out / f"{options.name}.png", dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Attention, and a causal Transformer as an exact density of token sequences: pixels or characters (chapter 05).
+
+`CausalTransformer` scores a whole sequence in one pass and draws one token after the other, each step reusing the keys
+and values of the steps before. Tokens are integers 0 to n_values - 1; positions count from 0.
+"""
+
+import math
+import re
+
+import torch
+from jaxtyping import Bool, Float, Int64, Integer, Shaped
+from torch import Tensor, nn
+
+from dgmlib.core import Density, need_count, need_shape, need_tensor
+from dgmlib.nets import MLP
+from dgmlib.sequential import categorical_draw
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+def causal_mask(queries: int, keys: int, device: torch.device | str | None = None) -> Shaped[Tensor, "queries keys"]:
+    """True where a query may look: at itself and before. The queries are the last of the `keys` positions.
+
+    Implements :eq:`eq-causal-mask`. Raises: ValueError (more queries than keys, or none).
+    """
+    if not 1 <= queries <= keys:
+        raise ValueError(f"queries is {queries}, expected 1 to keys = {keys}")
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+def attention_weights(
+    q: Float[Tensor, "*batch queries d"],
+    k: Float[Tensor, "*batch keys d"],
+    mask: Bool[Tensor, "queries keys"] | None = None,
+) -> Float[Tensor, "*batch queries keys"]:
+    """softmax(q k^T / sqrt(d)) along the keys, zero where `mask` is False: how much each query takes from each key.
+
+    Implements :eq:`eq-attention-weights`. A query that may look nowhere gets NaN. Vaswani et al. (2017).
+    """
+    scores = (q / math.sqrt(q.shape[-1])) @ k.mT
+    if mask is not None:
+        scores = scores + torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -math.inf)
+    return scores.softmax(-1)
+
+
+def attention(
+    q: Float[Tensor, "*batch queries d"],
+    k: Float[Tensor, "*batch keys d"],
+    v: Float[Tensor, "*batch keys e"],
+    mask: Bool[Tensor, "queries keys"] | None = None,
+) -> Float[Tensor, "*batch queries e"]:
+    """For each query the mean of the values, weighted by `attention_weights`. Implements :eq:`eq-attention`."""
+    return attention_weights(q, k, mask) @ v
+
+
+class Cache:
+    """The keys and values that one layer has computed so far, in memory taken once for `length` positions."""
+
+    def __init__(self, length: int):
+        self.length, self.filled = need_count("length", length), 0
+        self.memory: Float[Tensor, "2 batch heads length d"] | None = None
+
+    def extend(
+        self, k: Float[Tensor, "batch heads new d"], v: Float[Tensor, "batch heads new d"]
+    ) -> tuple[Float[Tensor, "batch heads all d"], Float[Tensor, "batch heads all d"]]:
+        """Append the keys and values of the next positions; return those of all positions so far.
+
+        Raises: ValueError (more positions than `length`).
+        """
+        first, self.filled = self.filled, self.filled + k.shape[2]
+        if self.filled > self.length:
+            raise ValueError(f"cache is extended to {self.filled} positions, expected at most {self.length}")
+        if self.memory is None:
+            self.memory = k.new_empty(2, *k.shape[:2], self.length, k.shape[3])
+        self.memory[0, :, :, first : self.filled], self.memory[1, :, :, first : self.filled] = k, v
+        keys, values = self.memory[:, :, :, : self.filled]
+        return keys, values
+
+
+class CausalSelfAttention(nn.Module):
+    """`n_heads` attentions side by side, each on its own linear images of the same sequence, then mixed linearly.
+
+    Raises: ValueError (`width` is no multiple of `n_heads`).
+    """
+
+    def __init__(self, width: int, n_heads: int):
+        super().__init__()
+        if need_count("width", width) % need_count("n_heads", n_heads):
+            raise ValueError(f"width is {width}, expected a multiple of n_heads = {n_heads}")
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def heads(self, x: Float[Tensor, "batch length width"]) -> Float[Tensor, "3 batch heads length d"]:
+        """Queries, keys and values of every head."""
+        return self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def forward(
+        self, x: Float[Tensor, "batch length width"], cache: Cache | None = None
+    ) -> Float[Tensor, "batch length width"]:
+        """Row i depends on rows 0 to i; with a cache, x holds only the rows after those that it has seen.
+
+        Implements :eq:`eq-attention-heads`.
+        """
+        q, k, v = self.heads(x)  # (batch, heads, length, d) each
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        mixed = attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP at each position, both added to what they read: the pre-norm residual block.
+
+    Xiong et al. (2020), "On layer normalization in the Transformer architecture".
+    """
+
+    def __init__(self, width: int, n_heads: int):
+        super().__init__()
+        self.norm_1, self.attention = nn.LayerNorm(width), CausalSelfAttention(width, n_heads)
+        self.norm_2, self.mlp = nn.LayerNorm(width), MLP([width, 4 * width, width], nn.GELU)
+
+    def forward(
+        self, x: Float[Tensor, "batch length width"], cache: Cache | None = None
+    ) -> Float[Tensor, "batch length width"]:
+        """y = x + attention(norm x), then y + MLP(norm y). Implements :eq:`eq-transformer-block`."""
+        x = x + self.attention(self.norm_1(x), cache)
+        return x + self.mlp(self.norm_2(x))
+
+
+# --- the density ----------------------------------------------------------------------------------------------------
+
+
+class CausalTransformer(nn.Module, Density):
+    """p(x) = prod_i p(x_i | x_0, ..., x_{i-1}) over sequences of `length` tokens, all factors in one pass.
+
+    Position i is fed token x_{i-1}, position 0 a learned start token (with `n_classes`, one for each class: the model
+    is then p(x | label)), and a learned vector for its place is added. Radford et al. (2018), "GPT"; Chen et al.
+    (2020), "Image GPT".
+
+    Args:
+        n_values: how many values a token can have: 2 for binary pixels, 17 for the digits' grey levels.
+        length: tokens in a sequence: h w for an image in raster order.
+        width, depth, n_heads: of the network; `width` is a multiple of `n_heads`.
+        n_classes: labels run from 0 to n_classes - 1; None: no condition.
+
+    Methods refuse tokens and labels of another shape or dtype, and out of range unless they are on an accelerator.
+    """
+
+    def __init__(
+        self, n_values: int, length: int, *, width: int = 64, depth: int = 2, n_heads: int = 4,
+        n_classes: int | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        self.n_values, self.length = need_count("n_values", n_values, 2), need_count("length", length)
+        self.n_classes = None if n_classes is None else need_count("n_classes", n_classes)
+        self.token, self.start = nn.Embedding(n_values, width), nn.Embedding(n_classes or 1, width)
+        self.place = nn.Parameter(0.1 * torch.randn(length, width))
+        self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(need_count("depth", depth)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, n_values)
+
+    def logits(
+        self, x: Integer[Tensor, "batch length"], *, label: Integer[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch length k"]:
+        """Unnormalised log p(x_i = v | x_0, ..., x_{i-1}) for every position i and value v.
+
+        Implements :eq:`eq-transformer-shift`. x_i itself is not an input of row i, and x's last token of none.
+        """
+        self._need_tokens("x", x, (len(x), self.length))
+        start = self._start(len(x), label)
+        return self._forward(torch.cat([start, self.token(x[:, :-1].long())], 1) + self.place)
+
+    def token_log_probs(
+        self, x: Integer[Tensor, "batch length"], *, label: Integer[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch length"]:
+        """log p(x_i | x_0, ..., x_{i-1}) of each token, in nats: minus its surprise."""
+        return self.logits(x, label=label).log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
+
+    def log_prob(
+        self, x: Integer[Tensor, "batch length"], *, label: Integer[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, " batch"]:
+        """log p(x), or log p(x | label), exact, in nats. Implements :eq:`eq-transformer`."""
+        return self.token_log_probs(x, label=label).sum(-1)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        x: Shaped[Tensor, "batch length"],
+        u: Float[Tensor, "batch length"],
+        label: Integer[Tensor, " batch"] | None = None,
+    ) -> Int64[Tensor, "batch length"]:
+        """One full pass: at every position the value that u selects given x before it: for `dgmlib.sequential`."""
+        return categorical_draw(self.logits(x.long(), label=label), u)
+
+    @torch.no_grad()
+    def sample_from(
+        self,
+        u: Float[Tensor, "batch length"],
+        label: Integer[Tensor, " batch"] | None = None,
+        *,
+        given: Integer[Tensor, "batch known"] | None = None,
+    ) -> Int64[Tensor, "batch length"]:
+        """The sample that the uniforms u select, one position a step, each layer keeping its keys and values.
+
+        Implements :eq:`eq-kv-cache`: step i computes row i only. `given` fixes the first tokens, whose uniforms are not
+        used; the rest is then a draw from the exact law given these.
+
+        Raises: ValueError (shapes, labels, values out of range), TypeError (dtypes).
+        """
+        need_shape("u", need_tensor("u", u, 2), (len(u), self.length))
+        x = torch.empty(u.shape, dtype=torch.int64, device=u.device)
+        known = 0
+        if given is not None:
+            known = self._need_tokens("given", given, (len(u), min(given.shape[-1], self.length))).shape[1]
+            x[:, :known] = given
+        caches = [Cache(self.length) for _ in self.blocks]
+        row = self._start(len(u), label)
+        for i in range(self.length):
+            logits = self._forward(row + self.place[i], caches)[:, 0]
+            if i >= known:
+                x[:, i] = categorical_draw(logits, u[:, i])
+            row = self.token(x[:, i, None])
+        return x
+
+    def sample(
+        self, n: int, *, label: Integer[Tensor, " batch"] | None = None, generator: torch.Generator | None = None
+    ) -> Int64[Tensor, "n length"]:
+        """`n` independent draws from p(x), or from p(x | label) for the `n` labels."""
+        like = self.place
+        u = torch.rand(need_count("n", n), self.length, generator=generator, dtype=like.dtype, device=like.device)
+        return self.sample_from(u, label)
+
+    def _forward(
+        self, rows: Float[Tensor, "batch new width"], caches: list[Cache] | None = None
+    ) -> Float[Tensor, "batch new k"]:
+        for layer, block in enumerate(self.blocks):
+            rows = block(rows, caches and caches[layer])
+        return self.head(self.norm(rows))
+
+    def _start(self, n: int, label: Tensor | None) -> Float[Tensor, "n 1 width"]:
+        if (label is None) != (self.n_classes is None):
+            wanted = "None" if label is not None else "one for each row"
+            raise ValueError(f"label is {label}, expected {wanted}, as n_classes is {self.n_classes}")
+        if label is None:
+            return self.start.weight.expand(n, 1, -1)
+        need_shape("label", _need_integers("label", label, self.n_classes), (n,))
+        return self.start(label.long())[:, None]
+
+    def _need_tokens(self, name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return need_shape(name, _need_integers(name, x, self.n_values), shape)
+
+
+def _need_integers(name: str, x: Tensor, n: int) -> Tensor:
+    """Return `x` if it holds integers 0 to n - 1; an accelerator's values are not read, which would stall it."""
+    if need_tensor(name, x, floating=False).is_floating_point() or x.dtype == torch.bool:
+        raise TypeError(f"{name} has dtype {x.dtype}, expected an integer dtype")
+    if x.device.type == "cpu" and not (x.min() >= 0 and x.max() < n):
+        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}, expected integers from 0 to {n - 1}")
+    return x
+
+
+# --- characters -----------------------------------------------------------------------------------------------------
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz"
+"""Shannon's 27 symbols of English: what is no letter is a space, and spaces do not follow each other."""
+
+
+def encode_text(text: str) -> Int64[Tensor, " n"]:
+    """The text in the 27 symbols of `ALPHABET`, as tokens 0 to 26. Raises ValueError when no letter is in it."""
+    letters = re.sub("[^a-z]+", " ", text.lower()).strip()
+    if not letters:
+        raise ValueError(f"text is {text[:20]!r}, expected at least one letter")
+    return torch.tensor([ALPHABET.index(letter) for letter in letters])
+
+
+def decode_text(tokens: Integer[Tensor, " n"]) -> str:
+    """The characters of a row of tokens."""
+    return "".join(ALPHABET[token] for token in tokens.tolist())
+
+
+def python_reference() -> Int64[Tensor, " n"]:
+    """The prose of the Python language reference that ships with every Python (`help("topics")`), about 370,000 tokens.
+
+    Its wording differs a little from one Python version to the next.
+    """
+    from pydoc_data.topics import topics
+
+    return encode_text(" ".join(topics[name] for name in sorted(topics)))
