@@ -81,7 +81,7 @@ class Schedule(ABC):
         return self.alpha(t), self.sigma(t)
 
     def log_snr(self, t: Tensor | float) -> Tensor:
-        """log(alpha^2 / sigma^2): infinite where there is no noise. Implements :eq:`eq-diff-snr`."""
+        """log(alpha^2 / sigma^2): infinite where there is no noise."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
     def discretize(self, n_steps: int) -> Tables:

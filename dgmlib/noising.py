@@ -69,7 +69,7 @@ class VariancePreserving(Schedule):
         return _like(t, -(2 * log_alpha).exp() * self.dlog_alpha(u) / _noise(log_alpha))
 
     def log_snr(self, t: Tensor | float) -> Tensor:
-        """log(alpha^2 / sigma^2) from one log_alpha."""
+        """log(alpha^2 / sigma^2) from one log_alpha. Implements :eq:`eq-diff-snr`."""
         log_alpha = self.log_alpha(_float64(t))
         return _like(t, 2 * (log_alpha - _noise(log_alpha).log()))
 
@@ -77,7 +77,7 @@ class VariancePreserving(Schedule):
 class Linear(VariancePreserving):
     """The rate of noise rises linearly, beta(t) = beta_0 + (beta_1 - beta_0) t, and log alpha = -(integral of beta)/2.
 
-    Implements :eq:`eq-diff-linear`. The defaults are DDPM's 1e-4 to 0.02 a step of a thousand, as a rate per unit of
+    The defaults are DDPM's 1e-4 to 0.02 a step of a thousand, as a rate per unit of
     time, so that the chain ends in the same noise with any number of steps. Ho et al. (2020); Song et al. (2021).
     """
 
@@ -86,7 +86,7 @@ class Linear(VariancePreserving):
         self.beta_1 = need_between("beta_1", beta_1, beta_0, math.inf)
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """Minus half the integral of beta from 0 to t."""
+        """Minus half the integral of beta from 0 to t. Implements :eq:`eq-diff-linear`."""
         return -0.5 * t * (self.beta_0 + 0.5 * (self.beta_1 - self.beta_0) * t)
 
     def dlog_alpha(self, t: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Linear(VariancePreserving):
 class Cosine(VariancePreserving):
     """alpha(t) = cos(angle(t)) / cos(angle(0)), angle(t) = (t + s)/(1 + s) pi/2, kept above `floor`.
 
-    Implements :eq:`eq-diff-cosine`. Without the floor alpha(1) = 0, and no guess of the noise there says anything of
+    Without the floor alpha(1) = 0, and no guess of the noise there says anything of
     x_0; Nichol & Dhariwal (2021) clip beta for the same reason.
     """
 
@@ -109,7 +109,7 @@ class Cosine(VariancePreserving):
         return (t + self.s) / (1 + self.s) * (math.pi / 2)
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """The logarithm of the quotient of cosines, or of the floor."""
+        """The logarithm of the quotient of cosines, or of the floor. Implements :eq:`eq-diff-cosine`."""
         return (self._angle(t).cos() / math.cos(self.s / (1 + self.s) * math.pi / 2)).clamp(self.floor, 1.0).log()
 
     def dlog_alpha(self, t: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class Cosine(VariancePreserving):
 class Tabulated(VariancePreserving):
     """DDPM's own way to say a schedule: `beta` (T,), the noise of each step; between steps log alpha is linear in t.
 
-    Implements :eq:`eq-diff-alpha-bar`: alpha(t/T)^2 is the product of 1 - beta_s for s = 1 .. t.
+    alpha(t/T)^2 is the product of 1 - beta_s for s = 1 .. t.
     """
 
     def __init__(self, beta: Float[Tensor, " steps"] | Sequence[float]):
@@ -138,7 +138,7 @@ class Tabulated(VariancePreserving):
         return place, place.long()
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """Linear between the rows of the table."""
+        """Linear between the rows of the table. Implements :eq:`eq-diff-alpha-bar`."""
         place, row = self._place(t)
         return torch.addcmul(self._log_alpha.to(t.device).take(row), self._slope.to(t.device).take(row), place - row)
 
@@ -336,7 +336,9 @@ def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | 
     chosen = chosen.tolist() if isinstance(chosen, Tensor) and chosen.ndim == 1 else list(chosen)
     if len(chosen) != len(t):
         raise ValueError(f"variance has {len(chosen)} entries, expected one for each of {len(t)} steps")
-    return Steps(c_x, c_0, [0.0 if last else v for v, last in zip(chosen, (least == 0).tolist(), strict=True)])
+    fresh = [0.0 if last else v for v, last in zip(chosen, (least == 0).tolist(), strict=True)]
+    numbers = not any(isinstance(v, Tensor) and v.ndim for v in fresh)
+    return Steps(c_x, c_0, torch.tensor(fresh, dtype=torch.float64) if numbers else fresh)
 
 
 def ddim_steps(schedule: Schedule, times: Sequence[float], eta: float = 0.0) -> Steps:

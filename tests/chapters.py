@@ -164,7 +164,10 @@ class Change:
         return result
 
     def _changed(self, value: Any, floating: bool, chosen: Callable[[], bool]) -> Any:
-        """`value` with those of its parts changed for which `chosen()`, asked in order, is true."""
+        """`value` with those of its parts changed for which `chosen()`, asked in order, is true.
+
+        A tuple has parts; a list of numbers is an array.
+        """
         if isinstance(value, torch.Tensor | np.ndarray | np.generic | bool | int | float):
             numbers = torch.as_tensor(value)
             if numbers.is_floating_point() != floating or not chosen():
@@ -174,6 +177,10 @@ class Change:
             except RuntimeError:  # inside torch.func values cannot be read
                 self.felt = True
             return value * 1.01 if floating else value + 1
+        if isinstance(value, list) and value and all(isinstance(number, int | float) for number in value):
+            return self._changed(
+                torch.tensor(value, dtype=None if isinstance(value[0], int) else torch.float64), floating, chosen
+            ).tolist()
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*(self._changed(part, floating, chosen) for part in value))
         if isinstance(value, tuple | list):
