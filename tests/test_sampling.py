@@ -18,7 +18,7 @@ from dgmlib.sampling import (
     metropolis_kernel,
     rejection,
 )
-from dgmlib.worlds import bars_and_stripes, net_flux
+from dgmlib.worlds import GaussianMixture, bars_and_stripes, net_flux
 
 LEVEL = 1e-7  # chance that one of these seeded tests of a right sampler fails
 
@@ -143,6 +143,18 @@ def test_rejection_draws_have_the_target_law_and_the_promised_rate():
     assert not passes_chi_square(counts, [0.1] * 10)  # what the proposal alone would give
     # binomial share of about 30,000 proposals: 5.5 standard errors, two-sided failure rate 4e-8
     assert abs(rate - 1 / 1.5) < 5.5 * math.sqrt(1 / 1.5 * (1 - 1 / 1.5) / 30_000)
+
+
+@pytest.mark.equation("eq-rejection")
+def test_rejection_divides_by_a_proposal_that_is_not_flat():
+    narrow, wide = (GaussianMixture([1.0], [[1.0]], [[[var]]]) for var in (0.25, 1.0))
+    x, rate = rejection(lambda x: narrow.log_prob(x) + 3, wide, 3 + math.log(2), 20_000, generator=rng(19))
+    edges = torch.linspace(0.25, 1.75, 7, dtype=torch.float64)
+    counts = torch.bincount(torch.bucketize(x[:, 0].contiguous(), edges), minlength=8)
+    law = lambda std: torch.cat([torch.zeros(1), torch.special.ndtr((edges - 1) / std), torch.ones(1)]).diff()  # noqa: E731
+    assert passes_chi_square(counts, law(0.5))
+    assert not passes_chi_square(counts, law(1 / math.sqrt(5)))  # f q, the proposal multiplied instead of divided by
+    assert abs(rate - 0.5) < 5.5 * math.sqrt(0.25 / 40_000)  # failure rate 4e-8
 
 
 def test_rejection_refuses_a_bound_that_is_violated():
