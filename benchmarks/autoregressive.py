@@ -1,14 +1,16 @@
-"""MADE and NADE on binary digits: log-likelihoods beside nflows and zuko, samplers beside one full pass a pixel.
+"""MADE and NADE on binary digits with margins: log-likelihoods beside nflows and zuko, samplers beside one full pass a pixel.
 
 The models, 784-500, are trained for a moment and then in double precision; all sides have the same weights, masks and
 uniforms. nflows and zuko have MADE's network and no law of bits: they are given the same one. NADE has no peer that
 could be installed (pytorch-generative): it stands beside the recursion written in torch, a pixel at a time.
 """
 
+import copy
+
 import torch
 from nflows.transforms.made import MADE as NflowsMADE
 from run import Row
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from zuko.nn import MaskedMLP
 
@@ -31,22 +33,22 @@ def bits_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
 
-def nflows_twin(model: MADE) -> tuple[NflowsMADE, list[Tensor]]:
-    """nflows' network with our weights, and the degrees that its masks stand for."""
+def twin(peer: nn.Module, first: nn.Module, last: nn.Module, model: MADE) -> nn.Module:
+    """The peer's network with our weights and masks; `first` and `last` are its layers."""
+    biases = model.biases[0], model.bias[:, 0]
+    for k, (layer, bias) in enumerate(zip((first, last), biases, strict=True)):
+        layer.weight.copy_(model.weights[k]), layer.bias.copy_(bias), layer.mask.copy_(getattr(model, f"mask_{k}"))
+    return peer
+
+
+def nflows_twin(model: MADE) -> nn.Module:
     peer = NflowsMADE(D, HIDDEN, num_blocks=0, use_residual_blocks=False).double().requires_grad_(False)
-    layers = peer.initial_layer, peer.final_layer
-    for layer, weight, bias in zip(layers, model.weights, (model.biases[0], model.bias[:, 0]), strict=True):
-        layer.weight.copy_(weight), layer.bias.copy_(bias)
-    return peer, [model.degrees(0)[0], peer.initial_layer.degrees.long()]
+    return twin(peer, peer.initial_layer, peer.final_layer, model)
 
 
-def zuko_twin(model: MADE) -> tuple[MaskedMLP, list[Tensor]]:
-    """zuko's network with our weights, and the degrees that its masks stand for."""
+def zuko_twin(model: MADE) -> nn.Module:
     peer = MaskedMLP(torch.ones(D, D).tril(-1).bool(), (HIDDEN,)).double().requires_grad_(False)
-    layers = peer[0], peer[2]
-    for layer, weight, bias in zip(layers, model.weights, (model.biases[0], model.bias[:, 0]), strict=True):
-        layer.weight.copy_(weight), layer.bias.copy_(bias)
-    return peer, [model.degrees(0)[0], peer[0].mask.sum(1)]
+    return twin(peer, peer[0], peer[2], model)
 
 
 def recursion(model: NADE, x: Tensor) -> Tensor:
@@ -59,7 +61,8 @@ def recursion(model: NADE, x: Tensor) -> Tensor:
 
 
 def rows(generator: torch.Generator) -> list[Row]:
-    images = F.interpolate((data.load("digits").train >= 8).float(), size=28).flatten(1)
+    digits = (data.load("digits").train >= 8).float()
+    images = F.pad(F.interpolate(digits, size=18), (5, 5, 5, 5)).flatten(1)  # 13 % ones, as MNIST has
     torch.manual_seed(0)
     made, nade = (trained(model, images, generator) for model in (MADE(D, (HIDDEN,)), NADE(D, HIDDEN)))
     x = images[:N].double()
@@ -77,15 +80,21 @@ def rows(generator: torch.Generator) -> list[Row]:
         )
         for model, u in uniforms.items()
     ]
-    for name, (peer, degrees) in (("nflows", nflows_twin(made)), ("zuko", zuko_twin(made))):
+    for name, peer in (("nflows", nflows_twin(made)), ("zuko", zuko_twin(made))):
         table.append(
             (
                 f"log-likelihood of {N} images, MADE {D}-{HIDDEN}",
                 f"{name}, network; torch, law",
-                lambda degrees=degrees: made.log_prob(x, degrees=degrees),
+                lambda: made.log_prob(x),
                 lambda peer=peer: bits_log_prob(x, peer(x)),
             )
         )
     what = f"log-likelihood of {N} images, NADE {D}-{HIDDEN}"
     table.append((what, "torch, recursion", lambda: nade.log_prob(x), lambda: recursion(nade, x)))
+    nade = copy.deepcopy(nade).requires_grad_()
+    sides = [
+        lambda f=f: torch.autograd.grad(f().sum(), nade.w)[0]
+        for f in (lambda: nade.log_prob(x), lambda: recursion(nade, x))
+    ]
+    table.append((f"{what}, gradient", "torch, recursion", *sides))
     return table

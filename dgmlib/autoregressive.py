@@ -348,6 +348,9 @@ class MADE(Autoregressive):
         self.weights = nn.ParameterList(layer.weight for layer in layers)
         self.biases = nn.ParameterList(layer.bias for layer in layers[:-1])
         self.bias = nn.Parameter(torch.zeros(d, self.head.n_params))
+        for layer, mask in enumerate(self._masks(self.degrees(0))):
+            self.register_buffer(f"mask_{layer}", mask.to(self.bias.dtype), persistent=False)
+        self.register_load_state_dict_post_hook(_renew_masks)
 
     def degrees(self, k: int) -> list[Int64[Tensor, " _"]]:
         """The degrees of the k-th mask, inputs first."""
@@ -358,12 +361,20 @@ class MADE(Autoregressive):
         self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
     ) -> Float[Tensor, "batch d p"]:
         """The masked network. Implements :eq:`eq-made`. `degrees` are those of the first mask if None."""
-        *hidden, last = masks(self.degrees(0) if degrees is None else degrees)
+        if degrees is None:
+            *hidden, last = [weight * getattr(self, f"mask_{layer}") for layer, weight in enumerate(self.weights)]
+        else:
+            pairs = zip(self._masks(degrees), self.weights, strict=True)
+            *hidden, last = [torch.where(mask, weight, 0.0) for mask, weight in pairs]
         h = x / self.head.scale
-        for weight, bias, mask in zip(self.weights, self.biases, hidden, strict=False):
-            h = F.linear(h, weight * mask, bias).relu()
-        last = last.repeat_interleave(self.head.n_params, 0)
-        return F.linear(h, self.weights[-1] * last).unflatten(1, (self.d, -1)) + self.bias
+        for weight, bias in zip(hidden, self.biases, strict=True):
+            h = F.linear(h, weight, bias).relu()
+        return F.linear(h, last, self.bias.flatten()).unflatten(1, (self.d, -1))
+
+    def _masks(self, degrees: Sequence[Tensor]) -> list[Tensor]:
+        """As `masks`, with a row for each output of the head."""
+        *hidden, last = masks(degrees)
+        return [*hidden, last.repeat_interleave(self.head.n_params, 0)]
 
     def log_prob(
         self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
@@ -372,7 +383,7 @@ class MADE(Autoregressive):
 
         Implements :eq:`eq-made-ensemble`: the log of the mean probability, which is at least the mean of the logs.
         """
-        if degrees is not None:
+        if degrees is not None or self.n_masks == 1:
             return super().log_prob(x, degrees=degrees)
         return log_mean_exp(
             torch.stack([super(MADE, self).log_prob(x, degrees=self.degrees(k)) for k in range(self.n_masks)]), 0
@@ -413,9 +424,7 @@ class MADE(Autoregressive):
     ) -> Float[Tensor, "n d"]:
         """`n` exact draws, as in `Autoregressive.sample`; of several masks, each draw is given one at random."""
         if degrees is not None or self.n_masks == 1:
-            return super().sample(
-                n, generator=generator, uniforms=uniforms, given=given, degrees=degrees or self.degrees(0)
-            )
+            return super().sample(n, generator=generator, uniforms=uniforms, given=given, degrees=degrees)
         if uniforms is not None or given is not None:
             raise ValueError("uniforms or given came without degrees, expected degrees, as each mask has its own order")
         which = torch.randint(self.n_masks, (need_count("n", n),), generator=generator, device=self.bias.device)
@@ -424,6 +433,11 @@ class MADE(Autoregressive):
             rows = which == k
             x[rows] = super().sample(int(rows.sum()), generator=generator, degrees=self.degrees(k))
         return x
+
+
+def _renew_masks(model: MADE, _: object) -> None:
+    for layer, mask in enumerate(model._masks(model.degrees(0))):
+        getattr(model, f"mask_{layer}").copy_(mask)
 
 
 # --- python -m dgmlib.autoregressive: the measured runs of chapter 04 -----------------------------------------------

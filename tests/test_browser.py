@@ -43,6 +43,9 @@ class Visit:
 
     def __init__(self, browser, **context):
         self.context = browser.new_context(**context)
+        self.context.set_default_timeout(
+            280_000
+        )  # against hangs: a chapter's thousand formulas may find a busy machine
         self.page = self.context.new_page()
         self.outside, self.complaints = [], []
         self.page.route(lambda url: not url.startswith(("file:", "data:", "blob:")), self._refuse)
