@@ -1,4 +1,4 @@
-"""MADE and NADE on binary digits with margins: log-likelihoods beside nflows and zuko, samplers beside one full pass a pixel.
+"""MADE and NADE on binary digits: log-likelihoods beside nflows and zuko, samplers beside one full pass a pixel.
 
 The models, 784-500, are trained for a moment and then in double precision; all sides have the same weights, masks and
 uniforms. nflows and zuko have MADE's network and no law of bits: they are given the same one. NADE has no peer that

@@ -366,7 +366,7 @@ class MADE(Autoregressive):
         else:
             pairs = zip(self._masks(degrees), self.weights, strict=True)
             *hidden, last = [torch.where(mask, weight, 0.0) for mask, weight in pairs]
-        h = x / self.head.scale
+        h = x if self.head.scale == 1 else x / self.head.scale
         for weight, bias in zip(hidden, self.biases, strict=True):
             h = F.linear(h, weight, bias).relu()
         return F.linear(h, last, self.bias.flatten()).unflatten(1, (self.d, -1))
