@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from dgmlib import coding
+from dgmlib import coding, data
 from dgmlib.autoregressive import FVSBN, MADE, NADE, Table
 from dgmlib.bugs import wrong
 from dgmlib.bugs.autoregressive import _filled as filled
@@ -132,6 +132,19 @@ def test_a_thousand_images_come_back_exactly_in_as_many_bits_as_they_cost(model,
     assert -1 < 8 * (len(code) - coding.HEADER.size) - float(exact.sum()) < 2 + 8
     assert torch.equal(from_code_words(model, words), images)
     assert code[:4] == b"DGM4" and coding.HEADER.size == 24
+
+
+@pytest.mark.skipif(not data.cached("binarized_mnist"), reason="binarized_mnist is not in the cache folder")
+def test_a_thousand_real_test_images_come_back_exactly():
+    images, rng = data.load("binarized_mnist"), torch.Generator().manual_seed(0)
+    x = data.subset(images.test, 1000, generator=rng).flatten(1).float()
+    model = FVSBN(784)
+    with torch.no_grad():  # pixels on their own, as often on as in the training images
+        model.bias[:, 0] = torch.logit(images.train.flatten(1).float().mean(0).clamp(0.001, 0.999))
+        bits = -float(model.double().log_prob(x.double()).sum()) / math.log(2)
+    code = encode(model, x)
+    assert torch.equal(decode(model, code).float(), x)
+    assert 250_000 < bits < 350_000 and -1 < 8 * (len(code) - coding.HEADER.size) - bits < 2 + 8
 
 
 @pytest.mark.parametrize("make", [lambda: FVSBN(12), lambda: NADE(12, 5), lambda: Table(12), lambda: MADE(12, (9, 9))])

@@ -609,12 +609,17 @@ def arguments(folder, *extra):
 
 
 SHOWN = []  # what `main` drew: (images, options of show_images)
+ENCODED = []  # what its encoder returned
+CODES = []  # what it counted the active units of, and what the encoder returned last
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder, show = tmp_path_factory.mktemp("vae"), plots.show_images
+    encode, activity = vae.VAE.encode, vae.unit_activity
     SHOWN.clear()
+    ENCODED.clear()
+    CODES.clear()
 
     def recorded(images, **options):
         SHOWN.append((images, options))
@@ -622,6 +627,8 @@ def finished(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setattr(plots, "show_images", recorded)
+        patch.setattr(vae.VAE, "encode", lambda self, x: ENCODED.append(encode(self, x)) or ENCODED[-1])
+        patch.setattr(vae, "unit_activity", lambda codes: CODES.append((codes, ENCODED[-3:])) or activity(codes))
         vae.main(arguments(folder))
     (folder / "printed").write_text(printed.getvalue())
     return folder
@@ -653,6 +660,8 @@ def test_main_draws_test_images_and_samples_and_prints_what_it_found(finished):
     assert "test images" in first["title"] and first["ncols"] == 20
     assert re.search(r"validation bound of the best epoch: -\d\d\.\d\d\n", printed)
     assert re.search(r"^[0-2] of 3 units active; \d+\.\d minutes", printed, re.MULTILINE)
+    (codes, encoded), *_ = CODES
+    assert torch.equal(codes, torch.cat([mean for mean, _ in encoded])) and codes.shape == (len(test), 3)
     found = re.search(
         r"test NLL (\S+) nats, 5 importance samples, .* times \S+ \(times 1: (\S+)\); -ELBO (\S+)", printed
     )
