@@ -37,7 +37,7 @@ def gap(a, b):
     return max(float((x - y).abs().max()) for x, y in pairs)
 
 
-@pytest.mark.parametrize("name", ["uneven", "even", "other seeds", "resumed", "two players"])
+@pytest.mark.parametrize("name", ["uneven", "even", "other seeds", "resumed", "best", "two players"])
 def test_two_processes_do_what_one_does(name, folder):
     alone, *two = read(folder, name)
     assert gap(alone, two[0]) < 1e-10 and gap(alone, two[1]) < 1e-10

@@ -16,6 +16,7 @@ from torch import nn
 
 from dgmlib.core import bernoulli, data_parallel, rand_like, randn_like, share
 from dgmlib.data import Batches
+from dgmlib.runs import fit_best
 from dgmlib.train import EMA, fit, gradient_step
 
 
@@ -82,6 +83,19 @@ def resumed(folder):
     fit(step, batches, 3, checkpoint=folder / "run", every=2)
     step, batches = build(noisy, seed=9)
     return ends(step, fit(step, batches, 6, checkpoint=folder / "run"))
+
+
+def best(folder):
+    """The best judged weights of a run that is resumed; the sixth step's are not the best."""
+    held_out = torch.randn(50, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+
+    def score(model):
+        return -abs(model(held_out).square().mean().item() - 0.4)
+
+    for steps, seed in ((4, 0), (6, 9)):
+        step, batches = build(noisy, seed=seed)
+        found = fit_best(step, batches, steps, score, every=2, checkpoint=folder / "run")
+    return {name: p.tolist() for name, p in found.model.named_parameters()} | {"score": found.score.item()}
 
 
 def two_players(folder):
@@ -156,6 +170,7 @@ SCENARIOS = {
     "mean of means": functools.partial(plain, step_type=MeanOfMeans),
     "other seeds": other_seeds,
     "resumed": resumed,
+    "best": best,
     "two players": two_players,
     "drifting": said(drifting),
     "same rows": said(same_rows),
