@@ -12,6 +12,13 @@ jaxtyping.install_import_hook("dgmlib", "typecheck.checked")
 sys.path += [str(Path(__file__).resolve().parents[1] / "book" / folder) for folder in ("", "_ext")]
 
 
+@pytest.fixture(autouse=True)
+def no_figure_outlives_its_test():
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture
 def untyped():
     """The library as users run it: the tests' type checker would refuse before its own sentences."""

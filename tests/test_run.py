@@ -182,7 +182,10 @@ def test_stopped_midway_nothing_is_lost_and_a_second_run_works(tree, stop):
     wait = f"import time\nfrom pathlib import Path\nPath({str(flag)!r}).touch()\n"
     tree.cells("print(1)", wait + f"while not Path({str(gate)!r}).exists():\n    time.sleep(0.05)")
     before = tree.chapter.read_bytes()
-    process = subprocess.Popen(tree.command(), start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        tree.command(), start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has its jobs ignore Ctrl-C
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not flag.exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -609,6 +609,7 @@ def arguments(folder, *extra):
 
 
 SHOWN = []  # what `main` drew: (images, options of show_images)
+OPEN = []  # the figures it left open
 ENCODED = []  # what its encoder returned
 CODES = []  # what it counted the active units of, and what the encoder returned last
 
@@ -629,7 +630,9 @@ def finished(tmp_path_factory):
         patch.setattr(plots, "show_images", recorded)
         patch.setattr(vae.VAE, "encode", lambda self, x: ENCODED.append(encode(self, x)) or ENCODED[-1])
         patch.setattr(vae, "unit_activity", lambda codes: CODES.append((codes, ENCODED[-3:])) or activity(codes))
+        before = plt.get_fignums()
         vae.main(arguments(folder))
+    OPEN[:] = set(plt.get_fignums()) - set(before)
     (folder / "printed").write_text(printed.getvalue())
     return folder
 
@@ -668,7 +671,7 @@ def test_main_draws_test_images_and_samples_and_prints_what_it_found(finished):
     best, plain, bound = map(float, found.groups())
     assert best < plain + 1 and plain < bound  # five samples bound more tightly than one
     assert best == pytest.approx(json.loads((finished / "t.json").read_text())["ours"]["values"][0], abs=0.006)
-    assert plt.imread(finished / "t.png").shape[:2] == (420, 700) and not plt.get_fignums()
+    assert plt.imread(finished / "t.png").shape[:2] == (420, 700) and not OPEN
 
 
 def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
