@@ -146,7 +146,7 @@ def find(name: str) -> FunctionType:
 
 @dataclass
 class Change:
-    """Multiplies the `part`-th floating part of each result by 1.01, or adds 1 to an integer one when none floats."""
+    """Multiplies the `part`-th floating part of each result by 1.01; when none floats, adds 1 to or negates one."""
 
     part: int
     parts: int = 0  # in the results seen
@@ -176,6 +176,8 @@ class Change:
                 self.felt |= not floating or bool((numbers.isfinite() & (numbers.abs() > 1e-9)).any())
             except RuntimeError:  # inside torch.func values cannot be read
                 self.felt = True
+            if numbers.dtype == torch.bool:  # a number would be refused by the type checker, which samples a list
+                return not value if isinstance(value, bool) else ~value
             return value * 1.01 if floating else value + 1
         if isinstance(value, list) and value and all(isinstance(number, int | float) for number in value):
             return self._changed(

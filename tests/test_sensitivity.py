@@ -157,3 +157,13 @@ def test_a_change_reaches_a_function_under_every_name():
     assert bound(q) == before
     with pytest.raises(TypeError, match="is a ABCMeta, expected the function or method"):
         find("dgmlib.core.Density")
+
+
+def test_a_changed_result_keeps_its_dtype():
+    """A type checker that samples the items of a list would refuse another dtype sometimes, and hide the check."""
+    mask, count, share = torch.tensor([True, False]), torch.tensor(3), torch.tensor(0.5)
+    for part in (mask, count, share):
+        (same,) = Change(1)([part])
+        (other,) = Change(0)([part])
+        assert torch.equal(same, part) and other.dtype == part.dtype and (other != part).all()
+    assert Change(0)(True) is False and Change(0)(3) == 4
