@@ -361,15 +361,14 @@ class MADE(Autoregressive):
         self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
     ) -> Float[Tensor, "batch d p"]:
         """The masked network. Implements :eq:`eq-made`. `degrees` are those of the first mask if None."""
-        if degrees is None:
-            *hidden, last = [weight * getattr(self, f"mask_{layer}") for layer, weight in enumerate(self.weights)]
-        else:
-            pairs = zip(self._masks(degrees), self.weights, strict=True)
-            *hidden, last = [torch.where(mask, weight, 0.0) for mask, weight in pairs]
+        masks = [getattr(self, f"mask_{layer}") for layer in range(len(self.weights))]
+        masks = masks if degrees is None else self._masks(degrees)
+        *hidden, last = zip(self.weights, masks, [*self.biases, self.bias.flatten()], strict=True)
         h = x if self.head.scale == 1 else x / self.head.scale
-        for weight, bias in zip(hidden, self.biases, strict=True):
-            h = F.linear(h, weight, bias).relu()
-        return F.linear(h, last, self.bias.flatten()).unflatten(1, (self.d, -1))
+        for weight, mask, bias in hidden:
+            h = F.linear(h, weight * mask, bias).relu()
+        weight, mask, bias = last
+        return F.linear(h, weight * mask, bias).unflatten(1, (self.d, -1))
 
     def _masks(self, degrees: Sequence[Tensor]) -> list[Tensor]:
         """As `masks`, with a row for each output of the head."""
