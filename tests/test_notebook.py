@@ -421,6 +421,7 @@ def page(environment, monkeypatch):
 
     def make(*args, **kwargs):
         explore(*args, **kwargs)
+        assert shown.call_args.kwargs == {"raw": True}  # else the notebook shows the dictionary
         markup = shown.call_args.args[0]["text/html"]
         return markup, json.loads(re.search(r"= (\{.*\});\n", markup)[1])
 
