@@ -212,7 +212,7 @@ def number_by_file(collector: TocTreeCollector, env) -> list[str]:
         for node in [*env.tocs[docname].findall(nodes.reference), env.titles[docname]]:
             if node.get("secnumber"):
                 node["secnumber"] = [first, *node["secnumber"][1:]]
-    return _assign_figure_numbers(collector, env)
+    return _assign_figure_numbers(collector, env) if env.course_read else []  # it loads every page
 
 
 _assign_figure_numbers = TocTreeCollector.assign_figure_numbers
