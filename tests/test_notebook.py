@@ -183,6 +183,7 @@ HOLDS = [
     (lambda c: c.chain("eq-a", [1.0625, 1.06249999999999, 1.06250000000001]), "✓ eq-a: 1.062 = 1.062 = 1.062"),
     (lambda c: c.chain("eq-a", [t(1.0, 2.0)] * 3), "✓ eq-a: [1.000, 2.000] (2,) on all 3 lines"),
     (lambda c: c.at_most("eq-a", 0.5, 0.7), "✓ eq-a: 0.5000 ≤ 0.7000"),
+    (lambda c: c.at_most("eq-a", 0.0, 0.7), "✓ eq-a: 0 ≤ 0.7000"),
     (
         lambda c: c.at_most("eq-a", 0.5, 0.5, wrong={"x": (0.6, 0.5)}),
         "✓ eq-a: 0.5000 ≤ 0.5000, rejects x (0.6000 > 0.5000)",
@@ -357,6 +358,7 @@ def spoiled(x):
         (lambda x: doubled(x) / math.log(2), "unknown", "is 1.4427 × the right value: bits for nats?"),
         (lambda x: -doubled(x), "unknown", "is -1 × the right value: the sign is wrong."),
         (lambda x: doubled(x) * 3, "unknown", "is 3 × the right value."),
+        (lambda x: 1e-3 * doubled(x) + 1e-5 * x.sum(1) ** 2, "unknown", "is off by up to "),  # no one ratio
         (lambda x: doubled(x) - 0.5, "unknown", "is the right value -0.5."),
         (lambda x: doubled(x) ** 2, "unknown", "is off by up to 182, and equals no known mistake."),
         (lambda x: doubled(x).sum(), "unknown", "returns one number where one value per example was expected."),
