@@ -9,9 +9,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from commands import cut_short
+from exact import f64, rng
 from torch.nn import functional as F
 
-from dgmlib import autoregressive, data, plots, runs, sequential
+from dgmlib import autoregressive, data, plots, sequential
 from dgmlib.autoregressive import FVSBN, MADE, NADE, SparseNADE, Table, draw_degrees, masks
 from dgmlib.bugs import wrong
 from dgmlib.bugs.autoregressive import _filled as filled
@@ -20,16 +22,8 @@ from dgmlib.heads import Bernoulli, Categorical, Gaussian, MixtureOfGaussians
 from dgmlib.worlds import bit_states, even_parity
 
 
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
 def close(ours, theirs, atol=1e-10):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def spread(model, seed=0):
@@ -527,24 +521,10 @@ def test_main_trains_scores_draws_and_saves(model, tiny, tmp_path, monkeypatch):
     assert (tmp_path / "t.png").stat().st_size > 2000
 
 
-def test_main_resumes_to_the_same_end(tiny, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
+def test_main_resumes_to_the_same_end(tiny, tmp_path):
     whole, _ = run(tmp_path)
     (tmp_path / "again").mkdir()
-    calls, consider = [], runs.BestModel.consider
-
-    def interrupted(self, *given):
-        calls.append(0)
-        if len(calls) == 2:
-            raise Stop
-        consider(self, *given)
-
-    monkeypatch.setattr(runs.BestModel, "consider", interrupted)
-    with pytest.raises(Stop):
-        run(tmp_path / "again")
-    monkeypatch.setattr(runs.BestModel, "consider", consider)
+    cut_short(run, tmp_path / "again")
     resumed, _ = run(tmp_path / "again")
     assert resumed["ours"] == whole["ours"]
 

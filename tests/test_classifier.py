@@ -4,16 +4,12 @@ import math
 
 import pytest
 import torch
+from exact import rng
 from torch.nn import functional as F
 
 from dgmlib import classifier, data
 from dgmlib.checkpoint import save_checkpoint
 from dgmlib.classifier import ConvClassifier, accuracy, augmented, load_classifier, scrambled, unit_scale
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
 
 NAMES = {"digits": (0.98, 0.98, 0.90), "mnist": (0.99, 0.98, 0.98)}  # floors: grey, dequantised, black and white
 each_name = pytest.mark.parametrize(

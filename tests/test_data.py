@@ -17,14 +17,11 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
+from exact import rng
 from sklearn.datasets import load_digits
 
 from dgmlib import core, data
 from dgmlib.data import Batches, Logit, dequantize, load, subset
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def needs(name):

@@ -3,15 +3,13 @@
 import itertools
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from commands import under_torchrun
+from exact import close, f64, rng
 from matplotlib.figure import Figure
 from moments import law_along
 from torch.distributions import Normal
@@ -23,23 +21,9 @@ from dgmlib.nets import UNet
 from dgmlib.noising import Cosine, Linear, Tabulated, time_grid
 
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
-ROOT = Path(__file__).resolve().parents[1]
 LINE, COSINE = Linear(), Cosine()
 TABLE = Tabulated(torch.linspace(1e-3, 0.2, 50, dtype=torch.float64))
 DDPM = Tabulated(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def close(a, b, rtol=1e-10, atol=1e-12):
-    a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (a, b))
-    torch.testing.assert_close(a.detach(), b.detach(), rtol=rtol, atol=atol)
 
 
 def near(draws, truth):
@@ -549,14 +533,9 @@ def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
 
 
 def test_two_processes_learn_what_one_does(tmp_path):
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        done = subprocess.run(
-            [*command, "-m", "dgmlib.diffusion", *arguments(folder, "--batch-size", "33", "--steps", "4")],
-            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (json.loads((tmp_path / n / "t.json").read_text())["ours"]["mean"] for n in ("1", "2"))
+    extra = ("--batch-size", "33", "--steps", "4")
+    one, two = (
+        under_torchrun("dgmlib.diffusion", lambda folder: arguments(folder, *extra), tmp_path, processes)
+        for processes in (1, 2)
+    )
     assert abs(one - two) < 1e-3

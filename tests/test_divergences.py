@@ -8,6 +8,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
+from exact import f64, rng
 from scipy.spatial.distance import jensenshannon
 from torch.distributions import MultivariateNormal
 from torch.distributions import kl_divergence as torch_kl
@@ -36,14 +37,6 @@ from dgmlib.divergences import (
 
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
 LOG2 = math.log(2)
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def laws(*shape, seed=0, sharpness=1.0):

@@ -9,6 +9,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
+from exact import f64, normal, rng
 from sklearn.linear_model import Lasso, Ridge
 from torch.distributions import MultivariateNormal
 
@@ -42,18 +43,6 @@ from dgmlib.estimation import (
 )
 
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def bits(n, d, seed=0, p=0.4):

@@ -7,6 +7,7 @@ import networkx
 import pytest
 import scipy.stats
 import torch
+from exact import f64, rng
 from sklearn.metrics import mutual_info_score
 
 from dgmlib.data import target
@@ -28,14 +29,6 @@ from dgmlib.worlds import DiscreteLaw, GaussianMixture, bars_and_stripes, bit_st
 
 LEVEL = 1e-8  # chance that one of these seeded tests of a right sampler fails
 GRAPH = [(), (), (0, 1), (2,), (2,)]
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def passes_chi_square(counts, probs):

@@ -2,15 +2,12 @@
 
 import pytest
 import torch
+from exact import f64
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import MixtureSameFamily, Normal
 
 from dgmlib.bugs import wrong
 from dgmlib.heads import Bernoulli, Categorical, Gaussian, MixtureOfGaussians
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def close(ours, theirs, atol=1e-12):

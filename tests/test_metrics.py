@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from exact import rng
 from torch.nn import functional as F
 
 from dgmlib import data
@@ -15,10 +16,6 @@ from dgmlib.metrics import (
     precision_recall,
     scorecard,
 )
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def line(*numbers):

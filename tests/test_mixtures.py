@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from exact import f64, normal, rng
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as SklearnMixture
@@ -17,18 +18,6 @@ from dgmlib.vae import ppca
 from dgmlib.worlds import GaussianMixture, bit_states
 
 THEIR_NAME = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def clusters(n=400, d=3, k=4, seed=0, spread=3.0):

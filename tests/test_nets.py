@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from exact import f64, rng
 from scipy import integrate
 from torch import nn
 from torch.nn import functional as F
@@ -23,14 +24,6 @@ from dgmlib.nets import (
 )
 
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------

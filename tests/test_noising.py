@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from exact import close, f64, rng
 from torch.distributions import Normal
 
 from dgmlib import noising, worlds
@@ -16,19 +17,6 @@ Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probabi
 BETA = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "DDPM's table": Tabulated(BETA)}
 MIXTURE = worlds.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[[0.04]], [[0.04]]])
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def close(a, b, rtol=1e-10, atol=1e-12):
-    a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (a, b))
-    torch.testing.assert_close(a.detach(), b.detach(), rtol=rtol, atol=atol)
 
 
 def numbers(steps):

@@ -5,14 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from exact import f64
 from scipy.linalg import solve_discrete_lyapunov
 
 from dgmlib.bugs import wrong
 from dgmlib.optim import adam_step, best_momentum, contraction, product_flow, sgd_step, sgd_variance
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def bowl(theta):

@@ -4,25 +4,13 @@ import math
 
 import pytest
 import torch
+from exact import close, normal, rng
 from torch import nn
 
 from dgmlib import recurrence
 from dgmlib.pixelcnn import receptive_field
 from dgmlib.recurrence import DiagonalLSTM, PixelRNN, Recurrent
 from dgmlib.worlds import bit_states
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def close(a, b, rtol=1e-10, atol=1e-12):
-    a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (a, b))
-    torch.testing.assert_close(a.detach(), b.detach(), rtol=rtol, atol=atol)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def made(kind, *args, seed=0, **options):

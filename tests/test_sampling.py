@@ -5,6 +5,7 @@ import math
 import pytest
 import scipy.stats
 import torch
+from exact import rng
 
 from dgmlib.core import Density
 from dgmlib.sampling import (
@@ -21,10 +22,6 @@ from dgmlib.sampling import (
 from dgmlib.worlds import GaussianMixture, bars_and_stripes, net_flux
 
 LEVEL = 1e-7  # chance that one of these seeded tests of a right sampler fails
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def passes_chi_square(counts, probs):

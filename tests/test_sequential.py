@@ -4,14 +4,11 @@ import itertools
 
 import pytest
 import torch
+from exact import f64
 
 from dgmlib import sequential
 from dgmlib.bugs import wrong
 from dgmlib.sequential import categorical_draw, jacobi_sample, naive_sample
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def uniforms(*shape, seed=0):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from exact import normal, rng
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,14 +25,6 @@ from dgmlib.transformer import (
     encode_text,
     python_reference,
 )
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def close(a, b, atol=1e-12):

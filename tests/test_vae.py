@@ -5,27 +5,24 @@ import io
 import itertools
 import json
 import math
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import jaxtyping
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from commands import cut_short, under_torchrun
+from exact import close, f64, rng
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from dgmlib import data, plots, runs, vae, vi
+from dgmlib import data, plots, vae, vi
 from dgmlib.bugs import wrong
 from dgmlib.core import bernoulli, global_batch
 from dgmlib.divergences import kl_gaussian
 from dgmlib.worlds import GaussianMixture, LinearGaussian
 
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -34,19 +31,6 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def close(a, b, rtol=1e-10, atol=1e-12):
-    a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (a, b))
-    torch.testing.assert_close(a.detach(), b.detach(), rtol=rtol, atol=atol)
 
 
 def near(draws, truth):
@@ -674,39 +658,19 @@ def test_main_draws_test_images_and_samples_and_prints_what_it_found(finished):
     assert plt.imread(finished / "t.png").shape[:2] == (420, 700) and not OPEN
 
 
-def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
-    calls, consider = [], runs.BestModel.consider
-
-    def interrupted(self, *given):
-        calls.append(0)
-        if len(calls) == 2:
-            raise Stop
-        consider(self, *given)
-
-    monkeypatch.setattr(runs.BestModel, "consider", interrupted)
-    with pytest.raises(Stop):
-        vae.main(arguments(tmp_path))
-    monkeypatch.setattr(runs.BestModel, "consider", consider)
+def test_main_resumes_to_the_same_end(finished, tmp_path):
+    cut_short(vae.main, arguments(tmp_path))
     vae.main(arguments(tmp_path))
     a, b = (json.loads((folder / "t.json").read_text())["ours"] for folder in (finished, tmp_path))
     assert a == b
 
 
 def test_two_processes_learn_what_one_does(tmp_path):
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        extra = ("--batch-size", "101", "--objective", "dreg", "--samples", "3")
-        done = subprocess.run(
-            [*command, "-m", "dgmlib.vae", *arguments(folder, *extra)],
-            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (json.loads((tmp_path / n / "t.json").read_text())["ours"]["mean"] for n in ("1", "2"))
+    extra = ("--batch-size", "101", "--objective", "dreg", "--samples", "3")
+    one, two = (
+        under_torchrun("dgmlib.vae", lambda folder: arguments(folder, *extra), tmp_path, processes)
+        for processes in (1, 2)
+    )
     assert abs(one - two) < 1e-3 and one != pytest.approx(44.36, abs=0.01)
 
 

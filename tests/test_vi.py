@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from exact import close, f64, rng
 from torch.distributions import Dirichlet, MultivariateNormal, Normal
 
 from dgmlib import vi
@@ -16,21 +17,8 @@ from dgmlib.worlds import LinearGaussian
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
 
 
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def randn(*shape, seed=0):
     return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
-
-
-def close(a, b, rtol=1e-10, atol=1e-12):
-    a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (a, b))
-    torch.testing.assert_close(a, b, rtol=rtol, atol=atol)
 
 
 def assert_mean(samples, truth):

@@ -9,6 +9,7 @@ import scipy.linalg
 import scipy.special
 import scipy.stats
 import torch
+from exact import rng
 
 from dgmlib import worlds
 from dgmlib.worlds import Circle, DiscreteLaw, GaussianMixture, Grid2d, LinearGaussian, OrnsteinUhlenbeck
@@ -23,10 +24,6 @@ def f64(values):
 def plain(function):
     """`function` as users get it, without the shape checks of the test run."""
     return inspect.unwrap(function)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def random_cov(d, generator, k=None):
