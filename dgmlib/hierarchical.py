@@ -1,0 +1,611 @@
+"""Hierarchies of latents: a chain of Gaussians where every number is known, and hierarchical VAEs (chapter 10).
+
+The model is a Markov chain z_T -> ... -> z_1 -> x. Lists run upwards: entry t - 1 belongs to layer t. The encoder may
+walk the chain upwards (`bottom_up`), downwards (`top_down`, the ladder), or give each layer its law from x alone
+(`factorised`). Objectives return one value per example, in nats.
+
+`python -m dgmlib.hierarchical --data binarized_mnist` trains, evaluates, samples and saves; run again, it resumes.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dgmlib import data, vae
+from dgmlib.core import (
+    Density,
+    bernoulli,
+    data_parallel,
+    need_between,
+    need_count,
+    need_finite,
+    need_option,
+    need_shape,
+    need_tensor,
+    randn_like,
+)
+from dgmlib.nets import MLP
+from dgmlib.runs import fit_best, run_options, run_parser
+from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.vae import bernoulli_log_prob, fixed_binarisation, kl_diagonal, normal_log_prob
+from dgmlib.worlds import LOG_2PI, GaussianMixture
+
+# --- a hierarchy where everything is known --------------------------------------------------------------------------
+
+
+class Kernel(NamedTuple):
+    """One Gaussian step a -> b: b given a is N(weight a + shift, cov). `weight` is (d_b, d_a)."""
+
+    weight: Float[Tensor, "b a"]
+    shift: Float[Tensor, " b"]
+    cov: Float[Tensor, "b b"]
+
+
+def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of b when a has `mean` and `cov`.
+
+    Implements :eq:`eq-hier-push`.
+    """
+    return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
+
+
+def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -> Kernel:
+    """The step b -> a of the same pair, when a has `mean` and `cov`: Bayes' rule.
+
+    Implements :eq:`eq-hier-reverse`.
+    """
+    mean_b, cov_b = push(kernel, mean, cov)
+    gain = torch.linalg.solve(cov_b, kernel.weight @ cov).mT  # cov W^T (W cov W^T + C)^{-1}
+    return Kernel(gain, mean - gain @ mean_b, cov - gain @ kernel.weight @ cov)
+
+
+class LinearChain(Density):
+    """z_T ~ N(0, I), then Gaussian steps z_T -> ... -> z_1 -> x with linear means: a hierarchy with known evidence.
+
+    `kernels` run upwards: the first is p(x | z_1), the last p(z_{T-1} | z_T). Computes in float64. Raises ValueError
+    (no kernel, shapes, or one whose output is not the input of the one below).
+    """
+
+    def __init__(self, kernels: Sequence[Sequence[Tensor | list]]):
+        if not kernels:
+            raise ValueError("kernels is empty, expected at least p(x | z_1)")
+        self.kernels: list[Kernel] = []
+        for i, parts in enumerate(kernels):
+            name = f"kernels[{i}]"
+            weight, shift, cov = (need_finite(name, torch.as_tensor(part, dtype=torch.float64)) for part in parts)
+            rows, columns = need_tensor(f"the weight of {name}", weight, 2).shape
+            if self.kernels:
+                need_shape(f"the weight of {name}", weight, (self.kernels[-1].weight.shape[1], columns))
+            need_shape(f"the shift of {name}", shift, (rows,))
+            need_shape(f"the cov of {name}", cov, (rows, rows))
+            self.kernels.append(Kernel(weight, shift, cov))
+        self.d, self.n_layers = len(self.kernels[0].shift), len(self.kernels)
+
+    def marginals(self) -> list[tuple[Tensor, Tensor]]:
+        """(mean, cov) of x, z_1, ..., z_T under the model."""
+        weight = self.kernels[-1].weight
+        laws = [(weight.new_zeros(weight.shape[1]), _eye(weight.shape[1], weight))]
+        for kernel in reversed(self.kernels):
+            laws.insert(0, push(kernel, *laws[0]))
+        return laws
+
+    def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        """The evidence log p(x): x is Gaussian, whatever the depth.
+
+        Implements :eq:`eq-hier-evidence`.
+        """
+        mean, cov = self.marginals()[0]
+        return GaussianMixture([1.0], mean[None], cov[None]).log_prob(x)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """`n` draws of x, from the top down."""
+        weight = self.kernels[-1].weight
+        shape = (need_count("n", n), weight.shape[1])
+        z = torch.randn(shape, generator=generator, dtype=weight.dtype, device=weight.device)
+        for kernel in reversed(self.kernels):
+            mean = z @ kernel.weight.mT + kernel.shift
+            z = mean + randn_like(mean, generator=generator) @ torch.linalg.cholesky(kernel.cov).mT
+        return z
+
+    def posterior(self) -> list[Kernel]:
+        """p(z_1 | x), p(z_2 | z_1), ..., p(z_T | z_{T-1}): each step of the chain, reversed at its own marginal.
+
+        Implements :eq:`eq-hier-posterior`. Their product is p(z_1, ..., z_T | x).
+        """
+        return [reverse(kernel, *law) for kernel, law in zip(self.kernels, self.marginals()[1:], strict=True)]
+
+
+def turned(upwards: Sequence[Kernel]) -> list[Kernel]:
+    """The encoder q(z_1 | x) q(z_2 | z_1) ... written from the top: the same law, read in the other direction.
+
+    Implements :eq:`eq-hier-turned`. Entry t - 1 is q(z_t | z_{t+1}, x), a step from the vector (z_{t+1}, x); the last
+    is q(z_T | x).
+    """
+    slope, shift, cov = upwards[0]  # q(z_t | x) = N(slope x + shift, cov)
+    downwards = []
+    for kernel in upwards[1:]:
+        back = reverse(kernel, shift, cov)
+        own = slope - back.weight @ kernel.weight @ slope
+        downwards.append(Kernel(torch.cat([back.weight, own], 1), back.shift, back.cov))
+        shift, cov = push(kernel, shift, cov)
+        slope = kernel.weight @ slope
+    return [*downwards, Kernel(slope, shift, cov)]
+
+
+def factorised(chain: LinearChain) -> list[Kernel]:
+    """The best encoder q(z_1 | x) q(z_2 | x) ... whose layers do not know of each other, in the form of `turned`.
+
+    Implements :eq:`eq-hier-factorised`: each layer keeps the posterior's mean, and has its block of the precision.
+    """
+    exact, layers = chain.posterior(), []
+    for t, below in enumerate(chain.kernels):
+        slope, shift = (exact[t].weight @ slope, push(exact[t], shift, cov)[0]) if t else exact[0][:2]
+        last = t + 1 == chain.n_layers
+        above = _eye(len(slope), slope) if last else chain.kernels[t + 1].cov
+        precision = torch.linalg.inv(above) + below.weight.mT @ torch.linalg.solve(below.cov, below.weight)
+        blind = slope.new_zeros(len(slope), 0 if last else chain.kernels[t + 1].weight.shape[1])
+        cov = torch.linalg.inv(precision)
+        layers.append(Kernel(torch.cat([blind, slope], 1), shift, cov))
+    return layers
+
+
+class Terms(NamedTuple):
+    """The ELBO taken apart, in nats: it is minus `distortion` minus the sum of `rates`."""
+
+    distortion: Float[Tensor, " batch"]
+    rates: Float[Tensor, "batch layers"]
+
+
+def linear_terms(chain: LinearChain, encoder: Sequence[Kernel], x: Float[Tensor, "batch d"]) -> Terms:
+    """-E_q log p(x | z_1), and for each layer E_q KL(q(z_t | z_{t+1}, x) || p(z_t | z_{t+1})), with no sampling.
+
+    Implements :eq:`eq-hier-linear-terms`. `encoder` is in the form of `turned`.
+    """
+    x = need_shape("x", need_tensor("x", x, 2), (len(x), chain.d)).to(torch.float64)
+    if len(encoder) != chain.n_layers:
+        raise ValueError(f"encoder has {len(encoder)} layers, expected {chain.n_layers} as the chain")
+    rates, mean, cov = [], x.new_zeros(len(x), 0), x.new_zeros(0, 0)  # of the layer above: over the top there is none
+    for t in reversed(range(chain.n_layers)):
+        k, n_above = len(encoder[t].shift), mean.shape[1]
+        own, outside = encoder[t].weight.split([n_above, chain.d], 1)
+        top = Kernel(x.new_zeros(k, n_above), x.new_zeros(k), _eye(k, x))
+        model = chain.kernels[t + 1] if t + 1 < chain.n_layers else top
+        tilt, seen = own - model.weight, x @ outside.mT + encoder[t].shift
+        apart = seen + mean @ tilt.mT - model.shift
+        spread = encoder[t].cov + tilt @ cov @ tilt.mT
+        rates.insert(0, _half_quadratic(apart, spread, model.cov) - 0.5 * (k + torch.logdet(encoder[t].cov)))
+        mean, cov = seen + mean @ own.mT, own @ cov @ own.mT + encoder[t].cov
+    decoder = chain.kernels[0]
+    error = x - mean @ decoder.weight.mT - decoder.shift
+    surprise = _half_quadratic(error, decoder.weight @ cov @ decoder.weight.mT, decoder.cov)
+    return Terms(surprise + 0.5 * chain.d * LOG_2PI, torch.stack(rates, 1))
+
+
+def _half_quadratic(mean: Float[Tensor, "batch k"], spread: Tensor, cov: Tensor) -> Float[Tensor, " batch"]:
+    """(log det cov + E v^T cov^{-1} v) / 2 for v of mean `mean` and covariance `spread`."""
+    precision = torch.linalg.inv(cov)
+    return 0.5 * (torch.logdet(cov) + (mean @ precision * mean).sum(1) + (precision * spread).sum())
+
+
+def _eye(k: int, like: Tensor) -> Float[Tensor, "k k"]:
+    return torch.eye(k, dtype=like.dtype, device=like.device)
+
+
+# --- the pieces -----------------------------------------------------------------------------------------------------
+
+Law = Sequence[Float[Tensor, "*batch k"]]  # mean and log-variance of each coordinate
+
+
+def combine(first: Law, second: Law) -> Law:
+    """Mean and log-variance of the normalised product of two diagonal Gaussians: precisions add and weigh the means.
+
+    Implements :eq:`eq-hier-combine`. Sønderby et al. (2016), "Ladder variational autoencoders".
+    """
+    (mean_a, log_var_a), (mean_b, log_var_b) = first, second
+    log_var = -torch.logaddexp(-log_var_a, -log_var_b)
+    return mean_a * (log_var - log_var_a).exp() + mean_b * (log_var - log_var_b).exp(), log_var
+
+
+def floored(rates: Float[Tensor, "batch layers"], floor: float) -> Float[Tensor, "batch layers"]:
+    """Each layer's rate, but at least `floor` nats: below it a layer costs the same whether it speaks or not.
+
+    Implements :eq:`eq-hier-free-bits`. Kingma et al. (2016), "free bits", here per example.
+    """
+    return need_tensor("rates", rates, 2).clamp(min=need_between("floor", floor, 0.0, math.inf))
+
+
+class WarmUp(nn.Module):
+    """The weight of the rates in training: 0 at the first call, 1 from call `n_calls` + 1 on, a straight line between.
+
+    Bowman et al. (2016); Sønderby et al. (2016).
+    """
+
+    def __init__(self, n_calls: int):
+        super().__init__()
+        self.n_calls = need_count("n_calls", n_calls)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self) -> Float[Tensor, ""]:
+        """The weight at this call.
+
+        Implements :eq:`eq-hier-warm-up`.
+        """
+        beta = (self.calls / self.n_calls).clamp(max=1)
+        self.calls += 1
+        return beta
+
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+INFERENCES = ("top_down", "bottom_up", "factorised")
+
+
+class Layer(NamedTuple):
+    """One layer: its draws, its law q in the encoder, and its law p in the model, given those above."""
+
+    z: Float[Tensor, "samples batch k"]
+    q: Law
+    p: Law
+
+
+class HierarchicalVAE(nn.Module):
+    """p(z_T) = N(0, I), p(z_t | z_{t+1}) diagonal Gaussians, p(x | z_1) coins, and an encoder for all layers.
+
+    `latents` and `hidden` run upwards: layer t has `latents[t - 1]` units, and `hidden[t - 1]` hidden ones stand
+    between it and what is below. One layer is `dgmlib.vae.VAE`. Encoders: "bottom_up", q(z_1 | x) q(z_2 | z_1) ...;
+    "top_down", a way up without draws, then on the way down the model's own p(z_t | z_{t+1}) times what x says, by
+    `combine`; "factorised", q(z_1 | x) q(z_2 | x) ....
+
+    Raises: TypeError, ValueError (sizes; `inference` unknown; data of another shape or dtype).
+    """
+
+    def __init__(
+        self,
+        d: int,
+        latents: Sequence[int] = (100, 50),
+        hidden: Sequence[int] = (400, 200),
+        *,
+        inference: str = "top_down",
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ):
+        super().__init__()
+        if not latents or len(latents) != len(hidden):
+            raise ValueError(f"latents has {len(latents)} and hidden {len(hidden)} entries, expected as many, and some")
+        self.d, self.latents = need_count("d", d), tuple(need_count("latents", k) for k in latents)
+        self.inference = need_option("inference", inference, INFERENCES)
+        inputs = [d, *(latents if inference == "bottom_up" else hidden)[:-1]]
+        outputs = [d, *(2 * k for k in latents[:-1])]
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), activation()) for a, b in zip(inputs, hidden, strict=True)
+        )
+        self.heads = nn.ModuleList(nn.Linear(h, 2 * k) for h, k in zip(hidden, latents, strict=True))
+        self.down = nn.ModuleList(
+            MLP([k, h, out], activation) for k, h, out in zip(latents, hidden, outputs, strict=True)
+        )
+
+    def prior(self, z: Sequence[Tensor]) -> list[Law]:
+        """Mean and log-variance of each layer in the model, given the draws `z` of all: zeros for the top."""
+        below = [tuple(down(above).chunk(2, -1)) for down, above in zip(self.down[1:], z[1:], strict=True)]
+        return [*below, (torch.zeros_like(z[-1]), torch.zeros_like(z[-1]))]
+
+    def infer(
+        self,
+        x: Float[Tensor, "batch d"],
+        n_samples: int = 1,
+        *,
+        widen: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> list[Layer]:
+        """`n_samples` draws of all layers from q(z_1, ..., z_T | x).
+
+        Implements :eq:`eq-hier-infer`. `widen` multiplies q's deviations, on a way down not beyond those of p.
+        """
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        need_between("widen", widen, 0.0, math.inf, open_ends=True)
+        shape = (need_count("n_samples", n_samples), len(x), -1)
+        if self.inference == "bottom_up":
+            z, laws = [], []
+            for up, head in zip(self.up, self.heads, strict=True):
+                q = head(up(z[-1] if z else x)).expand(shape).chunk(2, -1)
+                laws.append(_wider(q, widen))
+                z.append(_draw(laws[-1], generator))
+            return [Layer(*parts) for parts in zip(z, laws, self.prior(z), strict=True)]
+        evidence, layers = [], []
+        for up, head in zip(self.up, self.heads, strict=True):
+            x = up(x)
+            evidence.append(head(x).expand(shape).chunk(2, -1))
+        p = tuple(torch.zeros_like(part) for part in evidence[-1])
+        for t in reversed(range(len(evidence))):
+            q = combine(evidence[t], p) if layers and self.inference == "top_down" else evidence[t]
+            q = _wider(q, widen, p[1])
+            layers.insert(0, Layer(_draw(q, generator), q, p))
+            if t:
+                p = self.down[t](layers[0].z).chunk(2, -1)
+        return layers
+
+    def log_likelihood(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch k"]) -> Tensor:
+        """log p(x | z_1) for each sample and example, `(*samples, batch)`."""
+        need_shape("z", need_tensor("z", z), (*z.shape[:-1], self.latents[0]))
+        return bernoulli_log_prob(x, self.down[0](z))
+
+    def log_joint(self, x: Float[Tensor, "batch d"], z: Sequence[Float[Tensor, "*samples batch _"]]) -> Tensor:
+        """log p(x, z_1, ..., z_T) for each sample and example.
+
+        Implements :eq:`eq-hier-joint`.
+        """
+        laws = zip(z, self.prior(z), strict=True)
+        return self.log_likelihood(x, z[0]) + sum(normal_log_prob(part, *law) for part, law in laws)
+
+    def sample_latents(
+        self, n: int, top: Float[Tensor, "n k"] | None = None, *, generator: torch.Generator | None = None
+    ) -> list[Float[Tensor, "n _"]]:
+        """`n` draws of all layers from the model; `top`, when given, stands for z_T."""
+        like = self.heads[-1].weight
+        shape = (need_count("n", n), self.latents[-1])
+        if top is None:
+            top = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+        z = [need_shape("top", top, shape)]
+        for down in reversed(self.down[1:]):
+            mean, log_var = down(z[0]).chunk(2, -1)
+            z.insert(0, mean + (0.5 * log_var).exp() * randn_like(mean, generator=generator))
+        return z
+
+    def pixel_means(self, z: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch d"]:
+        """E[x | z_1]."""
+        need_shape("z", need_tensor("z", z), (*z.shape[:-1], self.latents[0]))
+        return self.down[0](z).sigmoid()
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """`n` draws from the model: latents from the top down, then pixels."""
+        return bernoulli(self.pixel_means(self.sample_latents(n, generator=generator)[0]), generator=generator)
+
+    @torch.no_grad()
+    def log_prob_is(
+        self,
+        x: Float[Tensor, "batch d"],
+        n_samples: int,
+        *,
+        widen: float = 1.0,
+        chunk: int = 50,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """The importance-sampled log p(x), `chunk` of the `n_samples` at a time: unbiased for p, low for log p."""
+        parts = []
+        for first in range(0, need_count("n_samples", n_samples), need_count("chunk", chunk)):
+            size = min(chunk, n_samples - first)
+            parts.append(log_weights(self, x, size, widen=widen, generator=generator).logsumexp(0))
+        return torch.stack(parts).logsumexp(0) - math.log(n_samples)
+
+
+def _draw(law: Law, generator: torch.Generator | None) -> Float[Tensor, "samples batch k"]:
+    """One reparameterised draw for each sample and example."""
+    mean, log_var = law
+    noise = randn_like(mean.transpose(0, 1), generator=generator)  # the batch first: its rows are dealt to processes
+    return mean + (0.5 * log_var).exp() * noise.transpose(0, 1)
+
+
+def _wider(law: Law, widen: float, limit: Tensor | None = None) -> Law:
+    """The law with its deviations times `widen`; with a `limit`, no log-variance is brought above that."""
+    mean, log_var = law
+    wide = log_var + 2 * math.log(widen)
+    return mean, wide if limit is None else torch.minimum(wide, torch.maximum(log_var, limit))
+
+
+# --- objectives -----------------------------------------------------------------------------------------------------
+
+
+def log_weights(
+    model: HierarchicalVAE,
+    x: Float[Tensor, "batch d"],
+    n_samples: int,
+    *,
+    widen: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "samples batch"]:
+    """log p(x, z_1, ..., z_T) - log q(z_1, ..., z_T | x) at `n_samples` draws from q, for each example.
+
+    Implements :eq:`eq-hier-log-weights`.
+    """
+    layers = model.infer(x, n_samples, widen=widen, generator=generator)
+    ratios = (normal_log_prob(z, *p) - normal_log_prob(z, *q) for z, q, p in layers)
+    return model.log_likelihood(x, layers[0].z) + sum(ratios)
+
+
+def unit_rates(model: HierarchicalVAE, layers: Sequence[Layer]) -> list[Float[Tensor, "samples batch _"]]:
+    """What each unit costs at these draws, in nats: KL(q || p) in closed form where p is known before z is drawn.
+
+    Implements :eq:`eq-hier-unit-rates`. A bottom-up q is drawn before what is above it: there log q - log p at the
+    draw, which may be negative; except for the top layer.
+    """
+    rates = []
+    for z, q, p in layers:
+        z, q, p = z[..., None], [part[..., None] for part in q], [part[..., None] for part in p]
+        drawn = model.inference == "bottom_up" and len(rates) + 1 < len(layers)
+        rates.append(normal_log_prob(z, *q) - normal_log_prob(z, *p) if drawn else kl_diagonal(*q, *p))
+    return rates
+
+
+def elbo_terms(
+    model: HierarchicalVAE, x: Float[Tensor, "batch d"], *, generator: torch.Generator | None = None
+) -> Terms:
+    """-log p(x | z_1) and each layer's rate, at one draw of all layers from the encoder.
+
+    Implements :eq:`eq-hier-terms`.
+    """
+    layers = model.infer(x, generator=generator)
+    rates = [rate[0].sum(-1) for rate in unit_rates(model, layers)]
+    return Terms(-model.log_likelihood(x, layers[0].z[0]), torch.stack(rates, 1))
+
+
+def elbo(
+    model: HierarchicalVAE,
+    x: Float[Tensor, "batch d"],
+    *,
+    beta: float | Tensor = 1.0,
+    floor: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, " batch"]:
+    """Minus the distortion, minus beta times the rates, each layer's at least `floor` nats: to be maximised.
+
+    Implements :eq:`eq-hier-elbo`. With beta = 1 and floor = 0 its expectation is at most log p(x).
+    """
+    if not isinstance(beta, Tensor):
+        need_between("beta", beta, 0.0, math.inf)
+    distortion, rates = elbo_terms(model, x, generator=generator)
+    return -distortion - beta * (floored(rates, floor) if floor else rates).sum(1)  # rates at a draw may be negative
+
+
+@torch.no_grad()
+def unit_statistics(
+    model: HierarchicalVAE,
+    x: Float[Tensor, "data d"],
+    n_samples: int = 10,
+    *,
+    batch_size: int = 100,
+    generator: torch.Generator | None = None,
+) -> tuple[list[Float[Tensor, " _"]], list[Float[Tensor, " _"]]]:
+    """For each layer: the mean rate of each unit, in nats, and the variance over the data of its mean code.
+
+    Implements :eq:`eq-hier-active`. The second is chapter 09's activity, which counts a unit that merely repeats the
+    layer above; the first does not.
+    """
+    rates, codes = [[] for _ in model.latents], [[] for _ in model.latents]
+    for part in need_tensor("x", x, 2).split(need_count("batch_size", batch_size)):
+        layers = model.infer(part, n_samples, generator=generator)
+        for t, rate in enumerate(unit_rates(model, layers)):
+            rates[t].append(rate.mean(0))
+            codes[t].append(layers[t].q[0].mean(0))
+    return [torch.cat(rate).mean(0) for rate in rates], [vae.unit_activity(torch.cat(code)) for code in codes]
+
+
+# --- python -m dgmlib.hierarchical: the measured run of chapter 10 --------------------------------------------------
+
+
+def negative_elbo(
+    model: HierarchicalVAE, x: Float[Tensor, "batch d"], *, warm_up: WarmUp, floor: float, generator: torch.Generator
+) -> Float[Tensor, " batch"]:
+    """The loss of one batch."""
+    return -elbo(model, x, beta=warm_up(), floor=floor, generator=generator)
+
+
+def train(options: argparse.Namespace, images: data.Images) -> tuple[HierarchicalVAE, float]:
+    """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
+    torch.manual_seed(options.seed)
+    flat, device = fixed_binarisation(images.train, images.levels), images.train.device
+    model = HierarchicalVAE(flat.shape[1], options.latents, options.hidden, inference=options.inference).to(device)
+    with torch.no_grad():  # the decoder starts from the mean image instead of a grey one
+        model.down[0][-1].bias.copy_(torch.logit(flat.mean(0).clamp(0.001, 0.999)))
+    epoch = len(flat) // options.batch_size
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * epoch, eta_min=0.02 * options.lr)
+    warm_up = WarmUp(options.warm_up * epoch).to(device)
+    loss = partial(negative_elbo, warm_up=warm_up, floor=options.free_bits)
+    noise = torch.Generator(device).manual_seed(options.seed)
+    step = gradient_step(model, loss, optimizer, ema=EMA(model), schedule=schedule, generator=noise)
+    step.state["warm_up"] = warm_up
+
+    def score(model: HierarchicalVAE) -> float:
+        noise = torch.Generator(device).manual_seed(1)
+        valid = fixed_binarisation(images.valid, images.levels).split(1000)
+        return torch.cat([elbo(model, x, generator=noise) for x in valid]).mean().item()
+
+    batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
+    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, checkpoint=options.checkpoint)
+    print(f"validation bound of the best epoch: {best.score.item():.2f}")
+    return best.model, best.seconds.item() / 60
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train a hierarchical VAE, estimate its test likelihood by importance sampling, draw from it, and save that."""
+    parser = run_parser("dgmlib.hierarchical", main.__doc__)
+    parser.add_argument("--data", choices=["binarized_mnist", "digits"], default="binarized_mnist")
+    parser.add_argument("--latents", type=int, nargs="+", default=[100, 50], help="units of each layer, bottom first")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[400, 200], help="hidden units below each layer")
+    parser.add_argument("--inference", choices=INFERENCES, default="top_down")
+    parser.add_argument("--warm-up", type=int, default=50, help="epochs until the rates count fully, at least 1")
+    parser.add_argument("--free-bits", type=float, default=0.0, help="nats that a layer may cost for nothing")
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--eval-samples", type=int, default=200, help="importance samples of the test likelihood")
+    parser.add_argument("--test-images", type=int, help="judge on so many test images, drawn with a seed; default: all")
+    options = run_options(parser, arguments, name="hierarchical_{data}")
+
+    join_processes()
+    images = data.load(options.data, options.device)
+    model, minutes = train(options, images)
+    if data_parallel()[0] == 0:
+        report(options, model, images, minutes)
+
+
+@torch.no_grad()
+def report(options: argparse.Namespace, model: HierarchicalVAE, images: data.Images, minutes: float) -> None:
+    """Estimate the likelihood, count the units that are used, write both down and draw a figure."""
+    import matplotlib.pyplot as plt
+
+    from dgmlib import plots
+
+    test, shape = fixed_binarisation(images.test, images.levels), images.test.shape[1:]
+    if options.test_images is not None:
+        test = data.subset(test, options.test_images, generator=torch.Generator().manual_seed(0))
+
+    def importance_nll(x: Tensor, widen: float) -> float:
+        noise = torch.Generator(x.device).manual_seed(options.seed)  # the same noise for every factor
+        parts = [model.log_prob_is(part, options.eval_samples, widen=widen, generator=noise) for part in x.split(100)]
+        return -torch.cat(parts).mean().item()
+
+    valid = fixed_binarisation(images.valid, images.levels)
+    valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
+    widen = min(vae.WIDTHS, key=partial(importance_nll, valid))
+    nll, plain = importance_nll(test, widen), importance_nll(test, 1.0)
+    noise = torch.Generator(test.device).manual_seed(options.seed)
+    bound = torch.cat([elbo(model, x, generator=noise) for x in test.split(100)]).mean().item()
+    rates, activities = unit_statistics(model, test, generator=noise)
+    proposal = f"the encoder's deviations times {widen:g} (times 1: {plain:.2f})"
+    what = f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples, {proposal}"
+    used = [f"{int((rate > 0.01).sum())} of {len(rate)}" for rate in rates]
+    moving = [f"{int((activity > 0.01).sum())}" for activity in activities]
+    costs = [f"{rate.sum():.1f}" for rate in rates]
+    used, moving, costs = (", ".join(parts) for parts in (used, moving, costs))
+    what += f"; -ELBO {-bound:.2f}; from the bottom layer up, units that cost more than 0.01 nats: {used}; units whose "
+    what += f"mean code varies by more than 0.01: {moving}; nats a layer costs: {costs}"
+    print(f"{nll:.2f}: {what}; {minutes:.1f} minutes of training (processor time)")
+    layers = "-".join(map(str, (test.shape[1], *options.hidden))), "+".join(map(str, options.latents))
+    save_result(
+        options.out / f"{options.name}.json",
+        title="Hierarchical variational autoencoder",
+        model=f"HVAE {layers[0]}, latents {layers[1]} ({options.inference.replace('_', '-')})",
+        data=options.data.replace("_", " "),
+        metric=what,
+        command=options.command,
+        device=f"{test.device.type}, threads: {torch.get_num_threads()}",
+        ours=[nll],
+        published=options.published,
+        seeds=[options.seed],
+        minutes=minutes,
+    )
+    plots.style()
+    figure, axes = plt.subplots(3, 1, figsize=(7, 5.4), height_ratios=(3, 5, 3))
+    free = model.pixel_means(model.sample_latents(60, generator=noise)[0]).view(-1, *shape)
+    plots.show_images(free, ncols=20, title="samples", ax=axes[0])
+    top = model.sample_latents(20, generator=noise)[-1].repeat(5, 1)
+    same = model.pixel_means(model.sample_latents(100, top, generator=noise)[0]).view(-1, *shape)
+    plots.show_images(same, ncols=20, title="one draw of the top layer a column, all below it drawn anew", ax=axes[1])
+    for t, (rate, name) in enumerate(zip(rates, ("model", "latent", "noise", "data"), strict=False)):
+        ordered = rate.sort(descending=True).values.clamp(min=1e-4).cpu()
+        axes[2].semilogy(ordered, "o", markersize=3, color=plots.COLORS[name], label=f"layer {t + 1}")
+    axes[2].axhline(0.01, color=plots.COLORS["muted"])
+    axes[2].set(xlabel="unit, by rank", ylabel="nats it costs")
+    axes[2].legend()
+    figure.savefig(options.out / f"{options.name}.png", dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
