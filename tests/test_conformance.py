@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 import scipy.stats
 import torch
+from exact import f64
 from moments import law_along
 
 from dgmlib import data, diffusion, factorisations, mixtures, worlds
@@ -20,18 +21,16 @@ from dgmlib.autoregressive import FVSBN, MADE, NADE, Table
 from dgmlib.bugs.autoregressive import _filled as filled
 from dgmlib.bugs.factorisations import CHAIN, NETWORK
 from dgmlib.bugs.transformer import MODEL as FIXED_TRANSFORMER
+from dgmlib.choices import BitVAE
 from dgmlib.core import Density, Transform
 from dgmlib.heads import MixtureOfGaussians
+from dgmlib.hierarchical import LinearChain
 from dgmlib.noising import Cosine, Linear, ancestral_steps, ddim_steps, gaussian_moments, time_grid
 from dgmlib.pixelcnn import GatedPixelCNN, PixelCNN
 from dgmlib.recurrence import PixelRNN, Recurrent
 from dgmlib.transformer import CausalTransformer
 
 FALSE_ALARM = 1e-9  # of each chi-squared test, seeded
-
-
-def f64(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 class Tokens(Density):
@@ -69,6 +68,9 @@ PLANE = {  # densities of the plane that live in [-8, 8]^2
     ),
     "noised mixture": lambda: data.target().noised(0.8, 0.6),
     "linear-Gaussian": lambda: worlds.LinearGaussian(f64((1.0,), (-0.5,)), f64(0.3, 0.0), 0.7),
+    "linear chain": lambda: LinearChain(
+        [([[1.0], [-0.5]], [0.3, 0.0], [[0.5, 0.1], [0.1, 0.3]]), ([[0.8]], [0.2], [[0.4]])]
+    ),
     "circle": lambda: worlds.Circle(0.3),
     "ring": data.ring,
     "grid": partial(data.grid, std=0.3),
@@ -99,6 +101,7 @@ BITS = {  # densities over all states of a few bits
     "MADE, three masks": lambda: filled(
         MADE(5, (9,), n_masks=3, generator=torch.Generator().manual_seed(0))
     ).requires_grad_(False),
+    "bit VAE": lambda: filled(BitVAE(4, 3, (6,))).requires_grad_(False),
     "coins": lambda: mixtures.Bernoullis(f64(0.3, 0.7), f64((0.2, 0.9, 0.5), (0.6, 0.1, 1.0))),
 }
 TRANSFORMS = {  # transforms, with inputs of both directions that reach their extremes

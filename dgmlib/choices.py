@@ -1,0 +1,368 @@
+"""Gradients through choices: score functions, control variates, relaxations; VAEs with bits and labels (chapter 11).
+
+Bits are 0/1 in floating point, `(…, bits)`, with q(z) = prod_i Bernoulli(z_i; sigmoid(logits_i)). Estimates of a
+gradient stand one a row. Objectives return one value per example, in nats.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgmlib.core import Density, need_between, need_count, need_option, need_shape, need_tensor, rand_like
+from dgmlib.nets import MLP
+from dgmlib.sequential import categorical_draw
+from dgmlib.vae import bernoulli_log_prob, kl_standard_normal, reparameterise
+from dgmlib.worlds import bit_states
+
+Values = Callable[[Tensor], Tensor]  # (n, bits) -> (n,)
+
+# --- gradients from values: the score function ----------------------------------------------------------------------
+
+
+def bit_score(z: Float[Tensor, "*batch bits"], logits: Float[Tensor, "*#batch bits"]) -> Float[Tensor, "*batch bits"]:
+    """The gradient of log q(z) in the logits: z - sigmoid(logits). Implements :eq:`eq-dis-bit-score`."""
+    need_shape("logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("z", z).shape[-1]))
+    return z - logits.sigmoid()
+
+
+def exact_gradient(f: Values, logits: Float[Tensor, " bits"]) -> Float[Tensor, " bits"]:
+    """The gradient of E_q f(z) in the logits, by summing over all 2^bits states.
+
+    Implements :eq:`eq-dis-exact`. For at most 16 bits.
+    """
+    states = bit_states(need_tensor("logits", logits, 1).shape[0]).to(logits)
+    q = bernoulli_log_prob(states, logits.expand_as(states)).exp()
+    return (q * f(states)) @ bit_score(states, logits)
+
+
+def score_function_gradient(
+    values: Float[Tensor, " n"],
+    score: Float[Tensor, "n d"],
+    baseline: Float[Tensor, "*#n"] | float = 0.0,
+) -> Float[Tensor, "n d"]:
+    """(f(z) - baseline) grad log q(z), one estimate of grad E_q f a row; f need not be differentiable, nor even known.
+
+    Implements :eq:`eq-dis-score-function`. Unbiased for a baseline that does not look at the row it stands in: a
+    number, or one number a row. Also called REINFORCE and policy gradient. Williams (1992).
+    """
+    need_shape("score", need_tensor("score", score, 2), (len(need_tensor("values", values, 1)), score.shape[1]))
+    return (values - baseline)[:, None] * score
+
+
+def leave_one_out(values: Float[Tensor, "k *batch"]) -> Float[Tensor, "k *batch"]:
+    """For each of K draws the mean of the K - 1 others: a baseline that knows the problem and not the draw.
+
+    Implements :eq:`eq-dis-leave-one-out`. Raises ValueError (fewer than two draws). Kool, van Hoof & Welling (2019).
+    """
+    k = need_tensor("values", values).shape[0] if values.ndim else 0
+    if k < 2:
+        raise ValueError(f"values has {k} draws, expected at least 2, as each is judged by the others")
+    return (values.sum(0) - values) / (k - 1)
+
+
+def plane_gradient(
+    values: Float[Tensor, " n"],
+    z: Float[Tensor, "n bits"],
+    logits: Float[Tensor, " bits"],
+    height: Float[Tensor, ""] | float,
+    slope: Float[Tensor, " bits"],
+) -> Float[Tensor, "n bits"]:
+    """Score-function estimates of what the plane height + slope (z - mean) leaves of f, plus the plane's own gradient.
+
+    Implements :eq:`eq-dis-control`: a control variate. Unbiased for any plane that was chosen without looking at z: f's
+    tangent at the mean (Gu, Levine, Sutskever & Mnih, 2016, "MuProp"), or one fitted to other values.
+    """
+    need_shape("z", need_tensor("z", z, 2), (len(values), need_tensor("logits", logits, 1).shape[0]))
+    need_shape("slope", need_tensor("slope", slope), tuple(logits.shape))
+    mean = logits.sigmoid()
+    plane = height + (z - mean) @ slope
+    return score_function_gradient(values - plane, bit_score(z, logits)) + slope * mean * (1 - mean)
+
+
+def surrogate(
+    values: Float[Tensor, "*shape"], log_q: Float[Tensor, "*shape"], baseline: Float[Tensor, "*#shape"] | float = 0.0
+) -> Float[Tensor, "*shape"]:
+    """`values`, with the gradient (values - baseline) grad log q added to their own: what autograd is to be given.
+
+    Implements :eq:`eq-dis-surrogate`. The advantage in front of grad log q is held fixed.
+    """
+    need_shape("log_q", need_tensor("log_q", log_q), tuple(need_tensor("values", values).shape))
+    return values + (values - baseline).detach() * (log_q - log_q.detach())
+
+
+# --- gradients through a relaxation ---------------------------------------------------------------------------------
+
+
+def gumbel_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
+    """Draws of -log(-log u), u uniform: the Gumbel law. Implements :eq:`eq-dis-gumbel`."""
+    u = rand_like(need_tensor("x", x), generator=generator).clamp(min=torch.finfo(x.dtype).tiny)
+    return -(-u.log()).log()
+
+
+def logistic_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
+    """Draws of log u - log(1 - u), u uniform: the law of the difference of two Gumbels."""
+    eps = torch.finfo(need_tensor("x", x).dtype).eps
+    return torch.logit(rand_like(x, generator=generator), eps=eps / 2)
+
+
+def gumbel_softmax(
+    logits: Float[Tensor, "*#batch k"], gumbels: Float[Tensor, "*batch k"], temperature: float
+) -> Float[Tensor, "*batch k"]:
+    """softmax((logits + gumbels) / temperature): a point of the simplex near one of its corners.
+
+    Implements :eq:`eq-dis-gumbel-softmax`. Its largest entry is an exact draw from softmax(logits), whatever the
+    temperature. Jang, Gu & Poole (2017); Maddison, Mnih & Teh (2017).
+    """
+    need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    need_shape("logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("gumbels", gumbels).shape[-1]))
+    return ((logits + gumbels) / temperature).softmax(-1)
+
+
+def relaxed_bits(
+    logits: Float[Tensor, "*#batch bits"], logistic: Float[Tensor, "*batch bits"], temperature: float
+) -> Float[Tensor, "*batch bits"]:
+    """sigmoid((logits + logistic) / temperature): `gumbel_softmax` of two values, of which the second's share.
+
+    Implements :eq:`eq-dis-relaxed-bits`. It exceeds 1/2 with probability sigmoid(logits).
+    """
+    need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    need_shape(
+        "logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("logistic", logistic).shape[-1])
+    )
+    return ((logits + logistic) / temperature).sigmoid()
+
+
+def straight_through(hard: Float[Tensor, "*shape"], soft: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The value of `hard` with the gradient of `soft`. Implements :eq:`eq-dis-straight-through`.
+
+    Bengio, Leonard & Courville (2013).
+    """
+    need_shape("soft", need_tensor("soft", soft), tuple(need_tensor("hard", hard).shape))
+    return hard.detach() + (soft - soft.detach())
+
+
+def relaxed_gradient(
+    f: Values,
+    logits: Float[Tensor, " bits"],
+    logistic: Float[Tensor, "n bits"],
+    temperature: float,
+    hard: bool = False,
+) -> Float[Tensor, "n bits"]:
+    """One estimate a row of grad E_q f(z) through the slope of f at relaxed bits; with `hard`, at the bits themselves.
+
+    Implements :eq:`eq-dis-relaxed-gradient`. Biased at every temperature: `relaxed_moments` says by how much.
+    """
+    d = need_tensor("logits", logits, 1).shape[0]
+    need_shape("logistic", need_tensor("logistic", logistic, 2), (len(logistic), d))
+
+    def total(logits: Tensor) -> Tensor:
+        soft = relaxed_bits(logits, logistic, temperature)
+        return f(straight_through((soft > 0.5).to(soft.dtype), soft) if hard else soft).sum()
+
+    return torch.func.grad(total)(logits.expand_as(logistic))
+
+
+def straight_through_gradient(
+    f: Values, logits: Float[Tensor, " bits"], z: Float[Tensor, "n bits"]
+) -> Float[Tensor, "n bits"]:
+    """The slope of f at the bits z, times sigmoid'(logits), one estimate a row: as if z were its own probability.
+
+    Implements :eq:`eq-dis-straight-through-gradient`. Its bias is that of f's slope at the ends of each edge of the
+    cube, against the difference of f along it: none for an f that is linear in each bit.
+    """
+    need_shape("z", need_tensor("z", z, 2), (len(z), need_tensor("logits", logits, 1).shape[0]))
+
+    def total(logits: Tensor) -> Tensor:
+        return f(straight_through(z, logits.sigmoid())).sum()
+
+    return torch.func.grad(total)(logits.expand_as(z))
+
+
+def relaxed_moments(
+    slope: Float[Tensor, " bits"],
+    curvature: Float[Tensor, "bits bits"],
+    logits: Float[Tensor, " bits"],
+    temperature: float,
+    hard: bool = False,
+) -> tuple[Float[Tensor, " bits"], Float[Tensor, " bits"]]:
+    """(mean, variance) of `relaxed_gradient` for f(z) = slope z + z curvature z / 2, with no sampling.
+
+    Implements :eq:`eq-dis-relaxed-moments`: the coordinates are independent and f is quadratic, so that integrals over
+    one bit's noise are all it takes. `curvature` is symmetric.
+    """
+    d = need_tensor("logits", logits, 1).shape[0]
+    need_shape("slope", need_tensor("slope", slope), (d,))
+    need_shape("curvature", need_tensor("curvature", curvature), (d, d))
+    need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    # Noise -logits +- e^x: the trapezoidal rule in x is exact to rounding, also across the jump of a hard bit.
+    x = torch.arange(-38, 4.5, 0.05, dtype=logits.dtype, device=logits.device)
+    distance = torch.cat([-x.exp(), x.exp()])[:, None]  # (nodes, 1), of logits + noise from 0
+    density = torch.exp(-F.softplus(distance - logits) - F.softplus(logits - distance))
+    weight = 0.05 * distance.abs() * density  # (nodes, bits)
+    soft = (distance / temperature).sigmoid()
+    rate = (soft * (1 - soft) / temperature).expand_as(weight)  # of the relaxed bit, in its logit
+    bit = ((distance > 0).to(soft.dtype) if hard else soft).expand_as(weight)
+
+    def average(values: Tensor) -> Float[Tensor, " bits"]:
+        return (weight * values).sum(0)
+
+    own, mean = curvature.diagonal(), average(bit)
+    others = curvature - torch.diag(own)
+    rest = slope + others @ mean  # the slope's part that the bit itself does not enter: its mean, and its variance
+    spread = others.square() @ (average(bit.square()) - mean.square())
+    first = rest * average(rate) + own * average(rate * bit)
+    second = (rest.square() + spread) * average(rate.square()) + own.square() * average((rate * bit).square())
+    return first, second + 2 * own * rest * average(rate.square() * bit) - first.square()
+
+
+# --- a VAE whose latents are bits, so few that its evidence is a sum ------------------------------------------------
+
+ESTIMATORS = ("exact", "score", "leave-one-out", "relaxed", "straight-through")
+
+
+class BitVAE(nn.Module, Density):
+    """`bits` fair coins (at most 16), a decoder to the logits of d binary pixels, an encoder to the bits' logits.
+
+    Both are MLPs, with the hidden sizes mirrored. 2^bits states are listed wherever a sum is exact.
+    """
+
+    def __init__(self, d: int, bits: int, hidden: Sequence[int] = (128,)):
+        super().__init__()
+        self.encoder = MLP([need_count("d", d), *hidden, need_count("bits", bits)])
+        self.decoder = MLP([bits, *reversed(hidden), d])
+        self.d, self.bits = d, bits
+
+    def log_likelihood(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch bits"]) -> Tensor:
+        """log p(x | z) for each sample and example, at bits or at anything between them."""
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        return bernoulli_log_prob(x, self.decoder(z))
+
+    def table(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "states batch"]:
+        """log p(x | z) for every state z, decoding each state once for all examples."""
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        logits = self.decoder(self._states())
+        return logits @ x.T - F.softplus(logits).sum(1, keepdim=True)
+
+    def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        """log p(x), exact: a mixture of 2^bits images of coins. Implements :eq:`eq-dis-evidence`."""
+        return self.table(x).logsumexp(0) - self.bits * math.log(2)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """`n` draws: coins for the bits, then coins for the pixels."""
+        like, shape = self.decoder[0].weight, (need_count("n", n), self.bits + self.d)
+        u = torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+        means = self.decoder((u[:, : self.bits] < 0.5).to(like.dtype)).sigmoid()
+        return (u[:, self.bits :] < means).to(like.dtype)
+
+    def elbo(
+        self,
+        x: Float[Tensor, "batch d"],
+        estimator: str,
+        *,
+        n_samples: int = 4,
+        temperature: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """E_q log p(x | z) - KL(q || coins), the first term summed ("exact") or estimated from `n_samples` draws.
+
+        Implements :eq:`eq-dis-elbo`. What the estimators differ in is the gradient that reaches the encoder:
+        "score" and "leave-one-out" are unbiased, "relaxed" (of another objective, at relaxed bits) and
+        "straight-through" are not.
+        """
+        need_option("estimator", estimator, ESTIMATORS)
+        logits = self.encoder(need_shape("x", need_tensor("x", x, 2), (len(x), self.d)))
+        rate = (math.log(2) - bit_entropy(logits)).sum(-1)
+        if estimator == "exact":
+            states = self._states()[:, None].expand(-1, len(x), -1)
+            log_q = bernoulli_log_prob(states, logits.expand_as(states))  # (states, batch)
+            return (log_q.exp() * self.table(x)).sum(0) - rate
+        like = logits[:, None].expand(-1, need_count("n_samples", n_samples), -1)
+        noise = logistic_like(like, generator=generator).transpose(0, 1)  # (samples, batch, bits)
+        soft = relaxed_bits(logits, noise, temperature)
+        hard = (soft > 0.5).to(soft.dtype)
+        if estimator in ("relaxed", "straight-through"):
+            passed = soft if estimator == "relaxed" else straight_through(hard, logits.sigmoid().expand_as(hard))
+            return self.log_likelihood(x, passed).mean(0) - rate
+        values = self.log_likelihood(x, hard)
+        baseline = leave_one_out(values) if estimator == "leave-one-out" else 0.0
+        return surrogate(values, bernoulli_log_prob(hard, logits.expand_as(hard)), baseline).mean(0) - rate
+
+    def _states(self) -> Float[Tensor, "states bits"]:
+        return bit_states(self.bits).to(self.decoder[0].weight)
+
+
+def bit_entropy(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The entropy of a bit with these logits, in nats: softplus(l) - l sigmoid(l). Implements :eq:`eq-dis-entropy`."""
+    return F.softplus(need_tensor("logits", logits)) - logits * logits.sigmoid()
+
+
+# --- a VAE that knows some labels -----------------------------------------------------------------------------------
+
+
+class LabelVAE(nn.Module):
+    """p(y) uniform, p(z) = N(0, I), p(x | y, z) binary pixels; q(y | x) a classifier, q(z | x, y) a Gaussian.
+
+    Labels are one-hot rows where they enter a network. Kingma, Rezende, Mohamed & Welling (2014).
+    """
+
+    def __init__(self, d: int, k: int, hidden: Sequence[int] = (128,), n_classes: int = 10):
+        super().__init__()
+        self.d, self.k, self.n_classes = need_count("d", d), need_count("k", k), need_count("n_classes", n_classes, 2)
+        self.classifier = MLP([d, *hidden, n_classes])
+        self.encoder = MLP([d + n_classes, *hidden, 2 * k])
+        self.decoder = MLP([k + n_classes, *reversed(hidden), d])
+
+    def labelled_elbo(
+        self, x: Float[Tensor, "batch d"], label: Int64[Tensor, " batch"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, " batch"]:
+        """A draw of the bound on log p(x, y): log p(x | y, z) + log p(y) - KL(q(z | x, y) || p(z)).
+
+        Implements :eq:`eq-dis-labelled`.
+        """
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        need_shape("label", need_tensor("label", label, floating=False), (len(x),))
+        y = F.one_hot(label, self.n_classes).to(x.dtype)
+        mean, log_var = self.encoder(torch.cat([x, y], 1)).chunk(2, 1)
+        z = reparameterise(mean, log_var, generator=generator)[0]
+        log_lik = bernoulli_log_prob(x, self.decoder(torch.cat([z, y], 1)))
+        return log_lik - math.log(self.n_classes) - kl_standard_normal(mean, log_var)
+
+    def unlabelled_elbo(
+        self,
+        x: Float[Tensor, "batch d"],
+        *,
+        n_samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """The bound on log p(x), `label_sum` of the bounds with each label, or its estimate from `n_samples` labels.
+
+        The sum costs `n_classes` encoders and decoders a datum and has no variance in the label; the estimate's
+        gradient is `leave_one_out`'s.
+        """
+        logits = self.classifier(need_shape("x", need_tensor("x", x, 2), (len(x), self.d)))
+        if n_samples is None:
+            label = torch.arange(self.n_classes, device=x.device).repeat(len(x))
+            each = self.labelled_elbo(x.repeat_interleave(self.n_classes, 0), label, generator=generator)
+            return label_sum(each.view(-1, self.n_classes), logits)
+        like = logits[:, :1].expand(-1, need_count("n_samples", n_samples, 2))
+        label = categorical_draw(logits[:, None].expand(-1, n_samples, -1), rand_like(like, generator=generator))
+        each = self.labelled_elbo(x.repeat_interleave(n_samples, 0), label.flatten(), generator=generator)
+        values, log_q = each.view(-1, n_samples).T, logits.log_softmax(1)  # (samples, batch), (batch, classes)
+        drawn = surrogate(values, log_q.gather(1, label).T, leave_one_out(values)).mean(0)
+        return drawn - (log_q.exp() * log_q).sum(1)
+
+
+def label_sum(
+    bounds: Float[Tensor, "batch classes"], logits: Float[Tensor, "batch classes"]
+) -> Float[Tensor, " batch"]:
+    """sum_y q(y) bound(y) + H(q) with q = softmax(logits), in nats: no label is drawn.
+
+    Implements :eq:`eq-dis-unlabelled`. At most log sum_y exp bound(y), which it is for q proportional to exp bound.
+    """
+    need_shape("logits", need_tensor("logits", logits), tuple(need_tensor("bounds", bounds, 2).shape))
+    log_q = logits.log_softmax(1)
+    return (log_q.exp() * (bounds - log_q)).sum(1)
