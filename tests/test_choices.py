@@ -199,7 +199,7 @@ def test_the_bias_of_straight_through_is_the_curvature_along_an_edge():
 def test_the_moments_of_a_relaxed_gradient_are_those_of_its_draws(temperature, hard):
     """200,000 draws: means within six standard errors, below 1e-7 for the six of a case; variances within 6 %."""
     noise = choices.logistic_like(torch.empty(200_000, 3).double(), generator=rng())
-    drawn = choices.relaxed_gradient(quadratic, LOGITS, noise, temperature, hard)
+    drawn = choices.relaxed_gradient(quadratic, LOGITS, noise, temperature, **({"hard": True} if hard else {}))
     mean, variance = choices.relaxed_moments(SLOPE, CURVATURE, LOGITS, temperature, hard)
     assert ((drawn.mean(0) - mean).abs() < 6 * (variance / 200_000).sqrt()).all()
     assert (drawn.var(0) / variance - 1).abs().max() < 0.06

@@ -313,6 +313,7 @@ def test_grey_images_become_bits_and_levels_stay():
     means = drawn.mean(0)[0]
     assert means[0, 0] == 0 and means[0, 1] == 1 and abs(means[1, 0] - 0.5) < 0.15 and means[1, 1] < 0.1
     assert discrete._parts(1000, 250) == [250] * 4 and discrete._parts(30, 250) == [30]
+    assert discrete._parts(7, 3) == [3, 3, 1]
 
 
 OPTIONS = {
