@@ -1,5 +1,7 @@
 """Losses, bound and samplers against enumeration, closed forms and each other; what ships ran on point masses first."""
 
+import contextlib
+import io
 import itertools
 import json
 import math
@@ -281,6 +283,10 @@ def test_bits_are_those_of_the_masses():
     )
     whole = diffusion.kl_terms(denoiser, path, schedule, times, variances, levels=levels).sum(1) / (3 * math.log(2))
     assert bits.shape == (n, 41)
+    clock, half = f64(times[-2]).expand(800), 1 / 16
+    law = Normal(denoiser(noising.q_sample(x0, clock, schedule, generator=rng(2))[0], clock), variances[-1].sqrt())
+    below = torch.where(x0 > 1 - half, 1.0, law.cdf(x0 + half)) - torch.where(x0 < half - 1, 0.0, law.cdf(x0 - half))
+    close(bits[:, 0], -below.log2().view(n, 2, 3).mean((1, 2)), rtol=1e-6)
     assert abs(bits.sum(1).mean() - whole.mean()) < Z * math.hypot(whole.std() / 28, bits.sum(1).std() / 20)
     assert math.log2(17) < bits.sum(1).mean() < math.log2(17) + 0.5  # uniform levels cannot be coded shorter
 
@@ -484,9 +490,11 @@ def finished(tmp_path_factory):
         figures.append(figure)
         savefig(figure, *given, **more)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setattr(Figure, "savefig", kept)
+        patch.setattr(diffusion.ProcessorTime, "seconds", 120.0)
         diffusion.main(arguments(folder))
+    (folder / "printed").write_text(printed.getvalue())
     return folder, figures[0]
 
 
@@ -507,6 +515,35 @@ def test_main_trains_samples_bounds_and_saves(finished):
     assert 0 <= low <= high <= 100
     assert 0 <= samples["ours"]["mean"] <= 1 and "real test images: 0.97" in samples["metric"]
     assert (finished / "t.png").stat().st_size > 5000
+    assert (result["minutes"], samples["minutes"]) == (2.0, 4.0)  # two of training, and two of drawing
+
+
+def test_main_says_what_it_found(finished):
+    finished, _ = finished
+    result, samples = (json.loads((finished / f"{name}.json").read_text()) for name in ("t", "t_samples"))
+    printed, number = (finished / "printed").read_text(), r"(\d+\.\d+)"
+    near = re.search(f"median distance to the nearest training image: samples {number}, test images {number}", printed)
+    told = re.search(
+        f"median distance to the nearest training image {number}, of test images {number}$", samples["metric"]
+    )
+    assert [f"{float(x):.2f}" for x in near.groups()] == list(told.groups())
+    share, real = re.search(rf"recognised: {number}% \(test images: {number}%\); by class \[", printed).groups()
+    assert float(share) == pytest.approx(100 * samples["ours"]["mean"], abs=0.06) and 97 < float(real) < 98
+    bits = re.search(
+        f"bits per dimension at most {number} ± {number} "
+        rf"\(L_0 {number}, L_1 to L_0 {number}, later {number}, L_T {number}\); "
+        f"by variance: forward {number}, posterior {number}, best {number}",
+        printed,
+    )
+    mean, error, *parts, forward, posterior, best = map(float, bits.groups())
+    assert mean == best == pytest.approx(result["ours"]["mean"], abs=6e-4) and sum(parts) == pytest.approx(
+        mean, abs=3e-3
+    )
+    assert best < min(forward, posterior) and f"± {error:.3f}; L_0 {parts[0]:.3f}, " in result["metric"]
+    beta, tilde = map(
+        float, re.search(f"with DDPM's variances: beta {number}, beta-tilde {number}$", result["metric"]).groups()
+    )
+    assert (beta, tilde) == (pytest.approx(forward, abs=6e-3), pytest.approx(posterior, abs=6e-3))
 
 
 def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
