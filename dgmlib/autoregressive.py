@@ -29,8 +29,19 @@ from dgmlib.core import (
     need_tensor,
 )
 from dgmlib.heads import Bernoulli, Head
-from dgmlib.runs import fit_best, run_options, run_parser
-from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.runs import (
+    Trained,
+    command,
+    fit_best,
+    n_parameters,
+    number,
+    run_options,
+    run_parser,
+    save_figure,
+    save_result,
+    whole,
+)
+from dgmlib.train import EMA, gradient_step, join_processes
 from dgmlib.vi import log_mean_exp
 
 Steps = Generator[tuple[int, Tensor], Tensor | None, None]
@@ -470,8 +481,8 @@ def mean_log_prob(model: Autoregressive, x: UInt8[Tensor, "n 1 h w"], batch_size
     return torch.cat(parts).mean().item()
 
 
-def train(options: argparse.Namespace, images: data.Images) -> tuple[Autoregressive, float]:
-    """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
+def train(options: argparse.Namespace, images: data.Images) -> Trained:
+    """The model of the best validation epoch, and the time that training took."""
     torch.manual_seed(options.seed)
     flat, device = images.train.flatten(1), images.train.device
     model = build(options, flat.shape[1]).to(device)
@@ -487,51 +498,58 @@ def train(options: argparse.Namespace, images: data.Images) -> tuple[Autoregress
     def score(model: Autoregressive) -> float:
         return mean_log_prob(model, images.valid)
 
-    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, checkpoint=options.checkpoint)
-    print(f"validation log-likelihood of the best epoch: {best.score.item():.2f}")
-    return best.model, best.seconds.item() / 60
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, **files)
+    print(f"validation log-likelihood of the best epoch: {best.score:.2f}")
+    return best
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train an autoregressive model of bits, find its exact test likelihood, draw from it, and save all that."""
     parser = run_parser("dgmlib.autoregressive", main.__doc__)
     parser.add_argument("--model", choices=["fvsbn", "nade", "made"], default="nade")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[500], help="units of NADE, or of each MADE layer")
-    parser.add_argument("--masks", type=int, default=1, help="orders and connectivities of MADE")
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument(
+        "--hidden", type=whole(1), nargs="+", default=[500], help="units of NADE, or of each MADE layer"
+    )
+    parser.add_argument("--masks", type=whole(1), default=1, help="orders and connectivities of MADE")
+    parser.add_argument("--epochs", type=whole(1), default=60)
+    parser.add_argument("--batch-size", type=whole(1), default=100)
+    parser.add_argument("--lr", type=number(above=0), default=1e-3)
     options = run_options(parser, arguments, name="{model}_binarized_mnist")
+    if options.model == "nade" and len(options.hidden) > 1:
+        parser.error(
+            f"argument --hidden: {len(options.hidden)} sizes were given, expected one, since a NADE has one layer"
+        )
 
     join_processes()
     images = data.load("binarized_mnist", options.device)
-    model, minutes = train(options, images)
+    best = train(options, images)
     if data_parallel()[0] == 0:
-        report(options, model, images, minutes)
+        report(options, best, images)
 
 
 @torch.no_grad()
-def report(options: argparse.Namespace, model: Autoregressive, images: data.Images, minutes: float) -> None:
+def report(options: argparse.Namespace, best: Trained, images: data.Images) -> None:
     """Find the likelihood of the test images, write it down, and draw samples and completions."""
     import matplotlib.pyplot as plt
 
     from dgmlib import plots
 
-    nll, shape = -mean_log_prob(model, images.test), images.test.shape[1:]
-    print(f"test NLL {nll:.2f} nats, exact; {minutes:.1f} minutes of training (processor time)")
+    model, shape = best.model, images.test.shape[1:]
+    nll = -mean_log_prob(model, images.test)
+    print(f"test NLL {nll:.2f} nats, exact; {best.minutes.processor:.1f} minutes of training (processor time)")
     sizes = "" if options.model == "fvsbn" else f" {images.test[0].numel()}-{'-'.join(map(str, options.hidden))}"
     save_result(
-        options.out / f"{options.name}.json",
+        options,
         title="Autoregressive model of bits",
         model=options.model.upper() + sizes + f", {options.masks} masks" * (options.masks > 1),
+        parameters=n_parameters(model),
         data="binarized mnist",
-        metric=f"test NLL in nats, {len(images.test):,} images, exact; the best validation epoch of {options.epochs}",
-        ours=[nll],
-        published=options.published,
-        command=options.command,
-        device=f"{images.test.device.type}, threads: {torch.get_num_threads()}",
-        seeds=[options.seed],
-        minutes=minutes,
+        measure=f"test NLL in nats, {len(images.test):,} images, exact",
+        ours=nll,
+        also={f"validation NLL of the best epoch of {options.epochs}": -best.score},
+        table="binarised MNIST",
+        minutes=best.minutes,
     )
     plots.style()
     noise = torch.Generator(images.test.device).manual_seed(options.seed)
@@ -543,9 +561,8 @@ def report(options: argparse.Namespace, model: Autoregressive, images: data.Imag
     figure, axes = plt.subplots(len(rows), 1, figsize=(7, 1.5 * len(rows)), squeeze=False)
     for (title, x), ax in zip(rows.items(), axes[:, 0], strict=True):
         plots.show_images(x.view(-1, *shape), ncols=20, title=title, ax=ax)
-    figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(figure)
+    save_figure(options, figure)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

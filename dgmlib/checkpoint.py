@@ -1,7 +1,8 @@
 """Checkpoints: the state of a run as one safetensors file, written so that no moment of failure loses both old and new.
 
 A state is a dict, nested at will, of modules, optimizers, schedules, `torch.Generator`s, tensors, and whatever else has
-`state_dict` and `load_state_dict`. Loading fills these same objects; it makes no new ones.
+`state_dict` and `load_state_dict`. Loading fills these same objects; it makes no new ones. An optimizer's moments are
+matched to the parameters of the state's modules by name, so a model that lists them in another order gets its own.
 """
 
 import json
@@ -21,6 +22,8 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     The file is complete on the disk under another name before it takes the place of the old one: a kill or a full
     disk at any moment leaves one of the two. Raises: TypeError (what cannot be saved), OSError.
     """
+    if not isinstance(state, dict):
+        raise TypeError(f"state is a {type(state).__name__}, expected a dict of what to save by name")
     tensors, leaves = pack(state)
     text = json.dumps(leaves)
     metadata = {"dgmlib_checkpoint": text, "crc32": str(_crc32(text, tensors))}
@@ -34,14 +37,15 @@ def load_checkpoint(path: str | os.PathLike, state: dict[str, Any], *, whole: bo
 
     Raises: OSError (no file that can be read), ValueError (a file that is damaged, or that does not fit).
     """
+    path = Path(path).expanduser()
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is damaged ({error}), expected a whole safetensors file") from error
     except OSError as error:
         raise type(error)(f"checkpoint {path} could not be read ({error})") from error
+    except Exception as error:  # of a header with flipped bits, safetensors raises errors of many kinds
+        raise ValueError(f"checkpoint {path} is damaged ({error}), expected a whole safetensors file") from error
     if "dgmlib_checkpoint" not in metadata:
         raise ValueError(f"checkpoint {path} holds tensors but no training state, expected a file that fit wrote")
     text = metadata["dgmlib_checkpoint"]
@@ -53,9 +57,11 @@ def load_checkpoint(path: str | os.PathLike, state: dict[str, Any], *, whole: bo
 def pack(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """`state` as tensors by name, copied to the CPU, and all the rest in a form that JSON holds."""
     tensors: dict[str, Tensor] = {}
+    found = leaves_of(state)
+    names = _parameter_names(found)
     leaves = {
-        name: {"kind": _kind(leaf), "content": _flatten(_content(name, leaf), name, tensors)}
-        for name, leaf in leaves_of(state).items()
+        name: {"kind": _kind(leaf), "content": _flatten(_content(name, leaf, names), name, tensors)}
+        for name, leaf in found.items()
     }
     return tensors, leaves
 
@@ -68,17 +74,18 @@ def unpack(state: dict[str, Any], tensors: dict[str, Tensor], leaves: dict[str, 
         holder = "the run" if lacking[0] in leaves else "it"
         raise ValueError(f"{source} does not fit this run: {holder} has no {lacking[0]!r}")
     contents = {name: _unflatten(leaves[name]["content"], tensors) for name in ours}
+    names = _parameter_names(ours)
     for name, leaf in ours.items():
         here, there = {"": _kind(leaf)}, {"": leaves[name]["kind"]}
         if here == there:
-            here, there = _traits(leaf, _content(name, leaf)), _traits(leaf, contents[name])
+            here, there = _traits(leaf, _content(name, leaf, names)), _traits(leaf, contents[name])
         for key in [*here, *there]:
             if here.get(key) != there.get(key):
                 what = f"{name}{key} is {there.get(key, 'absent')}, expected {here.get(key, 'none')}"
                 raise ValueError(f"{source} does not fit this run: {what}")
     for name, leaf in ours.items():
         try:
-            _restore(leaf, contents[name])
+            _restore(leaf, contents[name], names)
         except (ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{source} does not fit this run: {name} refused it ({error})") from error
 
@@ -97,20 +104,40 @@ def _kind(leaf: Any) -> str:
     return next((kind.__name__ for kind in (Tensor, nn.Module) if isinstance(leaf, kind)), type(leaf).__name__)
 
 
-def _content(name: str, leaf: Any) -> Any:
+def _parameter_names(leaves: dict[str, Any]) -> dict[int, str]:
+    """The name of each parameter of the modules among `leaves`, by the parameter's id."""
+    modules = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, nn.Module)}
+    return {id(p): f"{name}.{key}" for name, leaf in modules.items() for key, p in leaf.named_parameters()}
+
+
+def _names_of(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> list[str]:
+    """The parameters of `optimizer` in its own order, by name; by number where no module of the state has them."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return [names.get(id(p), f"number {i}") for i, p in enumerate(parameters)]
+
+
+def _content(name: str, leaf: Any, names: dict[int, str]) -> Any:
     if isinstance(leaf, Tensor):
         return leaf
     if isinstance(leaf, torch.Generator):
         return leaf.get_state()
     if not hasattr(leaf, "load_state_dict"):
         raise TypeError(f"{name} is a {type(leaf).__name__}, expected what has state_dict and load_state_dict")
-    return leaf.state_dict()
+    content = leaf.state_dict()
+    if isinstance(leaf, torch.optim.Optimizer):
+        called = _names_of(leaf, names)
+        groups = [group | {"params": [called[i] for i in group["params"]]} for group in content["param_groups"]]
+        content = content | {"state": {called[i]: x for i, x in content["state"].items()}, "param_groups": groups}
+    return content
 
 
 def _traits(leaf: Any, content: Any) -> dict[str, Any]:
     """What must agree between a checkpoint and the object it is loaded into, in words for a refusal."""
+    if isinstance(leaf, Identity):
+        return {f" {name}": value for name, value in content.items()}
     if isinstance(leaf, torch.optim.Optimizer):
-        return {f" group {i}": f"{len(group['params'])} tensors" for i, group in enumerate(content["param_groups"])}
+        held = enumerate(content["param_groups"])
+        return {f" of {p}": f"in group {i}" for i, group in held for p in group["params"]}
     if isinstance(leaf, Tensor):
         return {"": f"{tuple(content.shape)} {content.dtype}"}
     if isinstance(leaf, nn.Module):
@@ -118,12 +145,17 @@ def _traits(leaf: Any, content: Any) -> dict[str, Any]:
     return {}
 
 
-def _restore(leaf: Any, content: Any) -> None:
+def _restore(leaf: Any, content: Any, names: dict[int, str]) -> None:
     if isinstance(leaf, Tensor):
         with torch.no_grad():
             leaf.copy_(content)
     elif isinstance(leaf, torch.Generator):
         leaf.set_state(content)
+    elif isinstance(leaf, torch.optim.Optimizer):
+        number = {called: i for i, called in enumerate(_names_of(leaf, names))}
+        own = iter(number.values())  # the groups hold the same names, so the optimizer's own order is as good as any
+        groups = [group | {"params": [next(own) for _ in group["params"]]} for group in content["param_groups"]]
+        leaf.load_state_dict({"state": {number[p]: x for p, x in content["state"].items()}, "param_groups": groups})
     else:
         leaf.load_state_dict(content)
     if isinstance(leaf, torch.optim.Optimizer):
@@ -169,6 +201,7 @@ def _crc32(text: str, tensors: dict[str, Tensor]) -> int:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path`; whenever this is cut short, what was there stays whole."""
+    path = path.expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -201,3 +234,19 @@ class GlobalGenerators:
         torch.set_rng_state(state["cpu"])
         if "cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda"])
+
+
+class Identity:
+    """What shaped a run, by name: a part of its state that a checkpoint of another run does not have.
+
+    Loading a checkpoint that holds other values is refused before anything is restored, naming the first difference.
+    """
+
+    def __init__(self, values: dict[str, Any]):
+        self.values = {name: str(value) for name, value in values.items()}
+
+    def state_dict(self) -> dict[str, str]:
+        return self.values
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """Nothing to restore: the values agreed."""

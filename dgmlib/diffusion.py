@@ -8,7 +8,6 @@ Whatever the network predicts, the bound and the samplers take a denoiser: `deno
 
 import argparse
 import math
-import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -48,9 +47,20 @@ from dgmlib.noising import (
     time_grid,
     transition,
 )
-from dgmlib.runs import run_options, run_parser
+from dgmlib.runs import (
+    Clock,
+    Trained,
+    command,
+    n_parameters,
+    number,
+    run_options,
+    run_parser,
+    save_figure,
+    save_result,
+    whole,
+)
 from dgmlib.sampling import categorical_from_uniforms
-from dgmlib.train import EMA, fit, gradient_step, join_processes, save_result
+from dgmlib.train import EMA, fit, gradient_step, join_processes
 from dgmlib.vae import normal_log_prob
 
 # --- losses ---------------------------------------------------------------------------------------------------------
@@ -341,28 +351,10 @@ def to_unit(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
     return 2 * unit_scale(x, levels) - 1
 
 
-class ProcessorTime:
-    """Seconds of processor time of this process, over resumes: part of a checkpoint's state."""
-
-    def __init__(self):
-        self.earlier, self.mark = 0.0, time.process_time()
-
-    @property
-    def seconds(self) -> float:
-        """Up to now."""
-        return self.earlier + time.process_time() - self.mark
-
-    def state_dict(self) -> dict[str, float]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.earlier, self.mark = state["seconds"], time.process_time()
-
-
-def train(options: argparse.Namespace, images: data.Images, schedule: Schedule) -> tuple[nn.Module, float]:
-    """The averaged network, which predicts v, and the minutes of processor time its training took (over resumes)."""
+def train(options: argparse.Namespace, images: data.Images, schedule: Schedule) -> Trained:
+    """The averaged network, which predicts v, minus its last validation loss, and the time that training took."""
     torch.manual_seed(options.seed)
-    device, clock = images.train.device, ProcessorTime()
+    device, clock = images.train.device, Clock()
     model = UNet(1, options.widths, n_blocks=options.blocks, fold=options.fold)
     model = model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0, fused=True)
@@ -383,35 +375,40 @@ def train(options: argparse.Namespace, images: data.Images, schedule: Schedule) 
     step = gradient_step(model, loss, optimizer, clip=1.0, ema=ema, schedule=rate, generator=noise)
     seed = torch.Generator().manual_seed(options.seed)
     batches = data.Batches(images.train, batch_size=options.batch_size, generator=seed)
-    often = {"checkpoint": options.checkpoint, "every": 500, "evaluate": evaluate, "evaluate_every": 1000}
-    history = fit(step, batches, options.steps, state={**step.state, "clock": clock}, **often)
-    print(f"validation loss {history['valid loss'][-1]:.4f}; {clock.seconds / 60:.1f} minutes of processor time")
-    return ema.model, clock.seconds / 60
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    often = {"every": 500, "evaluate": evaluate, "evaluate_every": 1000}
+    history = fit(step, batches, options.steps, state={**step.state, "clock": clock}, **files, **often)
+    loss_then = history["valid loss"][-1]
+    print(f"validation loss {loss_then:.4f}; {clock.minutes.processor:.1f} minutes of processor time")
+    return Trained(ema.model, -loss_then, clock.minutes)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a U-Net to denoise, bound its likelihood in bits per dimension, judge samples, and save all that."""
     parser = run_parser("dgmlib.diffusion", main.__doc__)
     parser.add_argument("--data", choices=["mnist", "fashion", "digits"], default="mnist")
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128], help="channels of each level")
-    parser.add_argument("--blocks", type=int, default=1, help="residual blocks of each level, down and up")
-    parser.add_argument("--fold", type=int, default=2, help="squares of this side are folded into channels first")
+    parser.add_argument("--widths", type=whole(1), nargs="+", default=[64, 128], help="channels of each level")
+    parser.add_argument("--blocks", type=whole(1), default=1, help="residual blocks of each level, down and up")
+    parser.add_argument("--fold", type=whole(1), default=2, help="squares of this side are folded into channels first")
     parser.add_argument("--schedule", choices=SCHEDULES, default="cosine")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--steps", type=whole(1), default=8000)
+    parser.add_argument("--batch-size", type=whole(1), default=64)
+    parser.add_argument("--lr", type=number(above=0), default=2e-3)
     parser.add_argument("--bfloat16", action="store_true", help="multiply matrices in half precision while training")
-    parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--sample-steps", type=int, default=100)
-    parser.add_argument("--bound-steps", type=int, default=1000, help="steps of the chain whose bound is estimated")
-    parser.add_argument("--bound-images", type=int, default=32, help="images at each of these steps")
-    options = run_options(parser, arguments, "diffusion_{data}")
+    parser.add_argument("--samples", type=whole(1), default=1000)
+    parser.add_argument("--sample-steps", type=whole(1), default=100)
+    parser.add_argument(
+        "--bound-steps", type=whole(2), default=1000, help="steps of the chain whose bound is estimated"
+    )
+    parser.add_argument("--bound-images", type=whole(1), default=32, help="images at each of these steps")
+    judging = ("samples", "sample_steps", "bound_steps", "bound_images")
+    options = run_options(parser, arguments, "diffusion_{data}", judging)
 
     join_processes()
     images, schedule = data.load(options.data, options.device), SCHEDULES[options.schedule]()
-    network, minutes = train(options, images, schedule)
+    trained = train(options, images, schedule)
     if data_parallel()[0] == 0:
-        report(options, clipped(denoiser_from_v(network, schedule)), schedule, images, minutes)
+        report(options, trained, schedule, images)
 
 
 @torch.no_grad()
@@ -442,31 +439,26 @@ def bits_per_dim_terms(
 
 
 @torch.no_grad()
-def report(
-    options: argparse.Namespace, denoiser: Denoiser, schedule: Schedule, images: data.Images, minutes: float
-) -> None:
+def report(options: argparse.Namespace, trained: Trained, schedule: Schedule, images: data.Images) -> None:
     """Draw samples and have them judged, bound the likelihood, write all down and draw a figure."""
     import matplotlib.pyplot as plt
 
     from dgmlib import plots
 
     noise, shape = torch.Generator(images.test.device).manual_seed(options.seed), images.test.shape[1:]
-    clock = ProcessorTime()
+    denoiser, clock = clipped(denoiser_from_v(trained.model, schedule)), Clock()
     start = torch.randn(options.samples, *shape, generator=noise, device=images.test.device)
     grid = time_grid(options.sample_steps)
     samples = [ancestral(denoiser, x, schedule, grid, generator=noise) for x in start.split(250)]
     samples = ((torch.cat(samples) + 1) / 2).clamp(0, 1)
-    drawing = clock.seconds / 60
+    drawing = clock.minutes
     test, training = (unit_scale(x, images.levels) for x in (images.test, images.train))
     near, near_test = (nearest_distances(x, training).median().item() for x in (samples, test[: len(samples)]))
     print(f"median distance to the nearest training image: samples {near:.3f}, test images {near_test:.3f}")
     shared = {
         "data": options.data,
         "model": f"U-Net {'-'.join(map(str, options.widths))}, {options.fold}×{options.fold} folds, {options.schedule}",
-        "command": options.command,
-        "device": f"{test.device.type}, threads: {torch.get_num_threads()}",
-        "seeds": [options.seed],
-        "published": None,
+        "parameters": n_parameters(trained.model),
     }
     title = f"{options.samples:,} samples in {options.sample_steps} steps"
     if options.data != "fashion":
@@ -475,15 +467,22 @@ def report(
         real, classes = judge.recognised(test).share, counts / counts.sum().clamp(min=1)
         print(f"recognised: {share:.1%} (test images: {real:.1%}); by class {counts.tolist()}")
         title += f": {share:.0%} recognised (test images: {real:.0%})"
-        what = f"share of {options.samples:,} samples, {options.sample_steps} ancestral steps, given to a class with "
-        what += f"probability 0.9 (real test images: {real:.3f}); classes have from {classes.min():.1%} to "
-        what += (
-            f"{classes.max():.1%} of them; median distance to the nearest training image {near:.2f}, of test images "
-        )
-        what += f"{near_test:.2f}"
-        path = options.out / f"{options.name}_samples.json"
         save_result(
-            path, title="Samples of a diffusion model", metric=what, ours=[share], minutes=minutes + drawing, **shared
+            options,
+            title="Samples of a diffusion model",
+            measure=f"share of {options.samples:,} samples, {options.sample_steps} ancestral steps, given to a class "
+            "with probability 0.9",
+            ours=share,
+            also={
+                "real test images": real,
+                "share of the rarest class": classes.min().item(),
+                "share of the commonest class": classes.max().item(),
+                "median distance to the nearest training image": near,
+                "that of test images": near_test,
+            },
+            minutes=trained.minutes.plus(drawing),
+            suffix="_samples",
+            **shared,
         )
 
     times = time_grid(options.bound_steps, options.bound_steps)
@@ -510,16 +509,20 @@ def report(
     spent = ", ".join(f"{name} {part.sum():.3f}" for name, part in parts.items())
     ladder = ", ".join(f"{kind} {total.mean():.3f}" for kind, total in totals.items())
     print(f"bits per dimension at most {mean:.3f} ± {error:.3f} ({spent}); by variance: {ladder}")
-    what = f"bound in bits per dimension, test images, {options.bound_steps:,} steps, ± {error:.3f}; {spent}; "
-    what += f"with DDPM's variances: beta {totals['forward'].mean():.2f}, beta-tilde {totals['posterior'].mean():.2f}"
-    path = options.out / f"{options.name}.json"
     save_result(
-        path,
+        options,
         title="Denoising diffusion",
-        metric=what,
-        ours=[mean],
-        minutes=minutes,
-        **shared | {"published": options.published},
+        measure=f"bound in bits per dimension, test images, {options.bound_steps:,} steps",
+        ours=mean,
+        also={
+            "standard error": error,
+            **{f"of which {name}": part.sum().item() for name, part in parts.items()},
+            "with DDPM's variance beta": totals["forward"].mean().item(),
+            "with DDPM's variance beta-tilde": totals["posterior"].mean().item(),
+        },
+        table="MNIST, 256 grey levels" if options.data == "mnist" else None,
+        minutes=trained.minutes,
+        **shared,
     )
 
     plots.style()
@@ -530,8 +533,7 @@ def report(
         axes[1].plot(range(1, len(times)), spent, color=plots.COLORS[color], label=f"{kind}: {spent[0]:.2f}")
     axes[1].set(xscale="log", xlabel="step t", ylabel="bits per dimension\nfrom step t on", ylim=(0, None))
     axes[1].legend(title="reverse variance")
-    figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(figure)
+    save_figure(options, figure)
 
 
 def nearest_distances(x: Float[Tensor, "n *event"], points: Float[Tensor, "m *event"]) -> Float[Tensor, " n"]:
@@ -540,4 +542,4 @@ def nearest_distances(x: Float[Tensor, "n *event"], points: Float[Tensor, "m *ev
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

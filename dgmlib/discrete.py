@@ -8,7 +8,6 @@ again, it resumes.
 
 import argparse
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +21,21 @@ from dgmlib.choices import straight_through
 from dgmlib.classifier import load_classifier
 from dgmlib.core import bernoulli, data_parallel, need_between, need_count, need_shape, need_tensor
 from dgmlib.nets import Residual
-from dgmlib.runs import BestModel, fit_best, run_options, run_parser
-from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.runs import (
+    Clock,
+    Minutes,
+    Trained,
+    command,
+    fit_best,
+    n_parameters,
+    number,
+    run_options,
+    run_parser,
+    save_figure,
+    save_result,
+    whole,
+)
+from dgmlib.train import EMA, gradient_step, join_processes
 from dgmlib.transformer import CausalTransformer
 from dgmlib.vae import fixed_binarisation
 
@@ -246,7 +258,7 @@ class restarting_step(gradient_step):
         return super().__call__(batch)
 
 
-def train_codes(options: argparse.Namespace, images: data.Images) -> BestModel:
+def train_codes(options: argparse.Namespace, images: data.Images) -> Trained:
     """Train the VQ-VAE; the one with the best validation likelihood given the codes, and its processor time."""
     torch.manual_seed(options.seed)
     device, levels = images.train.device, images.levels
@@ -285,10 +297,11 @@ def train_codes(options: argparse.Namespace, images: data.Images) -> BestModel:
     )
     seed = torch.Generator().manual_seed(options.seed)
     batches = data.Batches(images.train, batch_size=options.batch_size, generator=seed)
-    return fit_best(step, batches, n_steps, score, every=min(500, n_steps), checkpoint=options.checkpoint)
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    return fit_best(step, batches, n_steps, score, every=min(500, n_steps), **files)
 
 
-def train_prior(options: argparse.Namespace, images: data.Images, codes: VQVAE) -> BestModel:
+def train_prior(options: argparse.Namespace, images: data.Images, codes: VQVAE) -> Trained:
     """Train a causal Transformer on the codes that the frozen `codes` gives to training images."""
     torch.manual_seed(options.seed)
     device, levels = images.train.device, images.levels
@@ -321,38 +334,39 @@ def train_prior(options: argparse.Namespace, images: data.Images, codes: VQVAE) 
     seed = torch.Generator().manual_seed(options.seed + 1)
     batches = data.Batches(images.train, batch_size=options.batch_size, generator=seed)
     path = options.checkpoint.with_name(f"{options.checkpoint.stem}_prior{options.checkpoint.suffix}")
-    return fit_best(step, batches, n_steps, score, every=min(500, n_steps), checkpoint=path)
+    files = {"checkpoint": path, "identity": options.identity}
+    return fit_best(step, batches, n_steps, score, every=min(500, n_steps), **files)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a VQ-VAE and a prior over its codes, bound the likelihood, have samples judged, and save all that."""
     parser = run_parser("dgmlib.discrete", main.__doc__)
     parser.add_argument("--data", choices=["mnist", "fashion", "digits"], default="mnist")
-    parser.add_argument("--codes", type=int, default=128, help="entries of the codebook")
-    parser.add_argument("--d-code", type=int, default=16)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 64], help="channels after each halving")
-    parser.add_argument("--blocks", type=int, default=1, help="residual blocks on either side of the codes")
-    parser.add_argument("--beta", type=float, default=0.25, help="weight of the commitment")
-    parser.add_argument("--epochs", type=float, default=6)
-    parser.add_argument("--prior-width", type=int, default=128)
-    parser.add_argument("--prior-depth", type=int, default=3)
-    parser.add_argument("--prior-epochs", type=float, default=16)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--samples", type=int, default=1000)
-    options = run_options(parser, arguments, name="vqvae_{data}")
+    parser.add_argument("--codes", type=whole(1), default=128, help="entries of the codebook")
+    parser.add_argument("--d-code", type=whole(1), default=16)
+    parser.add_argument("--widths", type=whole(1), nargs="+", default=[32, 64, 64], help="channels after each halving")
+    parser.add_argument("--blocks", type=whole(1), default=1, help="residual blocks on either side of the codes")
+    parser.add_argument("--beta", type=number(at_least=0), default=0.25, help="weight of the commitment")
+    parser.add_argument("--epochs", type=number(above=0), default=6)
+    parser.add_argument("--prior-width", type=whole(1), default=128)
+    parser.add_argument("--prior-depth", type=whole(1), default=3)
+    parser.add_argument("--prior-epochs", type=number(above=0), default=16)
+    parser.add_argument("--batch-size", type=whole(1), default=64)
+    parser.add_argument("--lr", type=number(above=0), default=2e-3)
+    parser.add_argument("--samples", type=whole(1), default=1000)
+    options = run_options(parser, arguments, "vqvae_{data}", judging=("samples",))
 
     join_processes()
     images = data.load(options.data, options.device)
     codes = train_codes(options, images)
     prior = train_prior(options, images, codes.model)
     if data_parallel()[0] == 0:
-        report(options, codes.model, prior.model, images, (codes.seconds.item() + prior.seconds.item()) / 60)
+        report(options, codes.model, prior.model, images, codes.minutes.plus(prior.minutes))
 
 
 @torch.no_grad()
 def report(
-    options: argparse.Namespace, codes: VQVAE, prior: CausalTransformer, images: data.Images, minutes: float
+    options: argparse.Namespace, codes: VQVAE, prior: CausalTransformer, images: data.Images, minutes: Minutes
 ) -> None:
     """Bound the test likelihood, draw codes and decode them, have the images judged, write all down, draw a figure."""
     import matplotlib.pyplot as plt
@@ -366,21 +380,20 @@ def report(
     bounds = torch.cat([codes.log_prob_bound(x, prior) for x in test.split(500)])
     rates = torch.cat([-prior.log_prob(x) for x in choices.split(500)])
     used, in_use = len(choices.unique()), perplexity(choices, options.codes).item()
-    use = f"{used} of {options.codes} codes in use on test images, perplexity {in_use:.1f}"
-    clock = time.process_time()
+    use = {f"of {options.codes} codes in use on test images": used, "perplexity of the codes": in_use}
+    clock = Clock()
     noise = torch.Generator(test.device).manual_seed(options.seed)
     drawn = torch.cat([prior.sample(n, generator=noise) for n in _parts(options.samples, 250)])
     samples = torch.cat([codes.pixel_means(x) for x in drawn.split(250)]) / top
-    drawing = (time.process_time() - clock) / 60
+    drawing = clock.minutes
     nll, rate = -bounds.mean().item(), rates.mean().item()
-    print(f"test NLL at most {nll:.2f} nats: {nll - rate:.2f} given the codes, {rate:.2f} for the codes; {use}")
+    print(f"test NLL at most {nll:.2f} nats: {nll - rate:.2f} given the codes, {rate:.2f} for the codes")
+    print(f"{used} of {options.codes} codes in use, perplexity {in_use:.1f}")
     shared = {
         "data": options.data,
         "model": f"VQ-VAE, {codes.n_places} codes of {options.codes}; causal Transformer {options.prior_depth}×"
         f"{options.prior_width}",
-        "command": options.command,
-        "device": f"{test.device.type}, threads: {torch.get_num_threads()}",
-        "seeds": [options.seed],
+        "parameters": n_parameters(codes, prior),
     }
     title = f"{options.samples:,} samples"
     if options.data != "fashion":
@@ -389,33 +402,38 @@ def report(
         real, classes = judge.recognised(images.test / (images.levels - 1)).share, counts / counts.sum().clamp(min=1)
         print(f"recognised: {share:.1%} (test images: {real:.1%}); by class {counts.tolist()}")
         title += f": {share:.0%} recognised (test images: {real:.0%})"
-        what = (
-            f"share of {options.samples:,} samples (decoder means at codes drawn from the prior) given to a class with "
-        )
-        what += f"probability 0.9 (real test images: {real:.3f}); classes have from {classes.min():.1%} to "
-        what += f"{classes.max():.1%} of them; {use}"
-        path = options.out / f"{options.name}_samples.json"
         save_result(
-            path,
+            options,
             title="Samples of a VQ-VAE with a prior",
-            metric=what,
-            ours=[share],
-            minutes=minutes + drawing,
-            published=None,
+            measure=f"share of {options.samples:,} samples (decoder means at codes drawn from the prior) given to a "
+            "class with probability 0.9",
+            ours=share,
+            also={
+                "real test images": real,
+                "share of the rarest class": classes.min().item(),
+                "share of the commonest class": classes.max().item(),
+            },
+            minutes=minutes.plus(drawing),
+            suffix="_samples",
             **shared,
         )
-    what = f"bound on the test NLL in nats, {len(test):,} images: {nll - rate:.2f} given the codes, {rate:.2f} for the "
-    what += f"codes; {use}"
-    path = options.out / f"{options.name}.json"
-    save_result(path, title="VQ-VAE", metric=what, ours=[nll], minutes=minutes, published=options.published, **shared)
+    save_result(
+        options,
+        title="VQ-VAE",
+        measure=f"bound on the test NLL in nats, {len(test):,} images",
+        ours=nll,
+        also={"of which given the codes": nll - rate, "of which for the codes": rate, **use},
+        table="MNIST, binarised afresh" if options.data == "mnist" else None,
+        minutes=minutes,
+        **shared,
+    )
     plots.style()
     figure, axes = plt.subplots(2, 1, figsize=(7, 3.4), height_ratios=[2, 5])
     shown = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:20].to(test.device)
     pairs = torch.cat([test[shown], codes.pixel_means(choices[shown])]) / top
     plots.show_images(pairs.clamp(0, 1), ncols=20, title="test images, and what their codes decode to", ax=axes[0])
     plots.show_images(samples[:100].clamp(0, 1), ncols=20, title=title, ax=axes[1])
-    figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(figure)
+    save_figure(options, figure)
 
 
 def _parts(n: int, size: int) -> list[int]:
@@ -423,4 +441,4 @@ def _parts(n: int, size: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -5,11 +5,8 @@ log-likelihood says about the error; likelihoods as code lengths; which zeros a 
 Arguments called `x` are data, one example a row. Everything is in nats unless its name says bits.
 """
 
-import argparse
 import math
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -324,22 +321,21 @@ def predicted_zero_share(x: Float[Tensor, "n d"]) -> float:
 # --- python -m dgmlib.estimation: the measured run of chapter 03 ----------------------------------------------------
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Zeros of the maximum-likelihood Bernoulli model on a binary image set, predicted and counted."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--data", default="binarized_mnist", choices=["binarized_mnist"])
-    parser.add_argument("--out", type=Path, default=Path("book/results"), help="folder for the .json and the .png")
-    arguments = parser.parse_args()
-
     import matplotlib.pyplot as plt
 
     from dgmlib import data, plots
-    from dgmlib.train import save_result
+    from dgmlib.runs import Clock, run_options, run_parser, save_figure, save_result
 
-    began = time.perf_counter()
-    images = data.load(arguments.data)
+    parser = run_parser("dgmlib.estimation", main.__doc__)
+    parser.add_argument("--data", default="binarized_mnist", choices=["binarized_mnist"])
+    options = run_options(parser, arguments, "zeros_{data}")
+
+    clock = Clock()
+    images = data.load(options.data)
     train, test = images.train.flatten(1).double(), images.test.flatten(1).double()
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(options.seed))
     sizes, rows = [100, 1000, 10_000, len(train)], []
     for n in sizes:
         subset = train[order[:n]]
@@ -350,20 +346,23 @@ def main() -> None:
         print(f"n = {n:6}: impossible {impossible:.3%}, predicted {rows[-1][0]:.3%}; smoothed {rows[-1][2]:.2f} nats")
     print(f"the first 1,000 test images alone: {smoothed[:1000].mean():.2f} nats")
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    name = f"zeros_{arguments.data}"
     save_result(
-        arguments.out / f"{name}.json",
+        options,
         title="Zeros of a maximum-likelihood model",
-        model="independent Bernoulli pixels, Beta(0.1, 0.1) prior, n = 50,000",
-        data="fixed binarised MNIST",
-        metric="test NLL in nats",
-        ours=[rows[-1][2]],
-        published=None,
-        command=f"python -m dgmlib.estimation --data {arguments.data}",
-        device="CPU, one thread",
-        seeds=[0],
-        minutes=(time.perf_counter() - began) / 60,
+        model=f"independent Bernoulli pixels, Beta(0.1, 0.1) prior, n = {len(train):,}",
+        parameters=train.shape[1],
+        data=options.data.replace("_", " "),
+        measure=f"test NLL in nats, {len(test):,} images, exact",
+        ours=rows[-1][2],
+        also={
+            "the first 1,000 test images alone": smoothed[:1000].mean().item(),
+            **{
+                f"share called impossible without the prior, n = {n:,}": row[1]
+                for n, row in zip(sizes, rows, strict=True)
+            },
+        },
+        table="binarised MNIST",
+        minutes=clock.minutes,
     )
     plots.style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
@@ -381,8 +380,10 @@ def main() -> None:
     )
     right.set(xlabel="training images", ylabel="smoothed test NLL, nats")
     right.legend(fontsize=8)
-    figure.savefig(arguments.out / f"{name}.png", dpi=100)
+    save_figure(options, figure)
 
 
 if __name__ == "__main__":
-    main()
+    from dgmlib.runs import command
+
+    command(main)

@@ -31,8 +31,19 @@ from dgmlib.core import (
     randn_like,
 )
 from dgmlib.nets import MLP
-from dgmlib.runs import fit_best, run_options, run_parser
-from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.runs import (
+    Trained,
+    command,
+    fit_best,
+    n_parameters,
+    number,
+    run_options,
+    run_parser,
+    save_figure,
+    save_result,
+    whole,
+)
+from dgmlib.train import EMA, gradient_step, join_processes
 from dgmlib.vae import bernoulli_log_prob, fixed_binarisation, kl_diagonal, normal_log_prob
 from dgmlib.worlds import LOG_2PI, GaussianMixture
 
@@ -494,8 +505,8 @@ def negative_elbo(
     return -elbo(model, x, beta=warm_up(), floor=floor, generator=generator)
 
 
-def train(options: argparse.Namespace, images: data.Images) -> tuple[HierarchicalVAE, float]:
-    """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
+def train(options: argparse.Namespace, images: data.Images) -> Trained:
+    """The model of the best validation epoch, and the time that training took."""
     torch.manual_seed(options.seed)
     flat, device = fixed_binarisation(images.train, images.levels), images.train.device
     model = HierarchicalVAE(flat.shape[1], options.latents, options.hidden, inference=options.inference).to(device)
@@ -516,42 +527,52 @@ def train(options: argparse.Namespace, images: data.Images) -> tuple[Hierarchica
         return torch.cat([elbo(model, x, generator=noise) for x in valid]).mean().item()
 
     batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
-    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, checkpoint=options.checkpoint)
-    print(f"validation bound of the best epoch: {best.score.item():.2f}")
-    return best.model, best.seconds.item() / 60
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, **files)
+    print(f"validation bound of the best epoch: {best.score:.2f}")
+    return best
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a hierarchical VAE, estimate its test likelihood by importance sampling, draw from it, and save that."""
     parser = run_parser("dgmlib.hierarchical", main.__doc__)
     parser.add_argument("--data", choices=["binarized_mnist", "digits"], default="binarized_mnist")
-    parser.add_argument("--latents", type=int, nargs="+", default=[100, 50], help="units of each layer, bottom first")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[400, 200], help="hidden units below each layer")
+    parser.add_argument(
+        "--latents", type=whole(1), nargs="+", default=[100, 50], help="units of each layer, bottom first"
+    )
+    parser.add_argument("--hidden", type=whole(1), nargs="+", default=[400, 200], help="hidden units below each layer")
     parser.add_argument("--inference", choices=INFERENCES, default="top_down")
-    parser.add_argument("--warm-up", type=int, default=50, help="epochs until the rates count fully, at least 1")
-    parser.add_argument("--free-bits", type=float, default=0.0, help="nats that a layer may cost for nothing")
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--eval-samples", type=int, default=200, help="importance samples of the test likelihood")
-    parser.add_argument("--test-images", type=int, help="judge on so many test images, drawn with a seed; default: all")
-    options = run_options(parser, arguments, name="hierarchical_{data}")
+    parser.add_argument("--warm-up", type=whole(1), default=50, help="epochs until the rates count fully, at least 1")
+    parser.add_argument(
+        "--free-bits", type=number(at_least=0), default=0.0, help="nats that a layer may cost for nothing"
+    )
+    parser.add_argument("--epochs", type=whole(1), default=100)
+    parser.add_argument("--batch-size", type=whole(1), default=100)
+    parser.add_argument("--lr", type=number(above=0), default=1e-3)
+    parser.add_argument("--eval-samples", type=whole(1), default=200, help="importance samples of the test likelihood")
+    parser.add_argument(
+        "--test-images", type=whole(1), help="judge on so many test images, drawn with a seed; default: all"
+    )
+    options = run_options(parser, arguments, "hierarchical_{data}", judging=("eval_samples", "test_images"))
+    if len(options.latents) != len(options.hidden):
+        sizes = f"{len(options.latents)} latents, {len(options.hidden)} hidden"
+        parser.error(f"arguments --latents and --hidden: {sizes} were given, expected one of each a layer")
 
     join_processes()
     images = data.load(options.data, options.device)
-    model, minutes = train(options, images)
+    best = train(options, images)
     if data_parallel()[0] == 0:
-        report(options, model, images, minutes)
+        report(options, best, images)
 
 
 @torch.no_grad()
-def report(options: argparse.Namespace, model: HierarchicalVAE, images: data.Images, minutes: float) -> None:
+def report(options: argparse.Namespace, best: Trained, images: data.Images) -> None:
     """Estimate the likelihood, count the units that are used, write both down and draw a figure."""
     import matplotlib.pyplot as plt
 
     from dgmlib import plots
 
-    test, shape = fixed_binarisation(images.test, images.levels), images.test.shape[1:]
+    model, test, shape = best.model, fixed_binarisation(images.test, images.levels), images.test.shape[1:]
     if options.test_images is not None:
         test = data.subset(test, options.test_images, generator=torch.Generator().manual_seed(0))
 
@@ -563,32 +584,35 @@ def report(options: argparse.Namespace, model: HierarchicalVAE, images: data.Ima
     valid = fixed_binarisation(images.valid, images.levels)
     valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
     widen = min(vae.WIDTHS, key=partial(importance_nll, valid))
-    nll, plain = importance_nll(test, widen), importance_nll(test, 1.0)
+    nll, widened = importance_nll(test, 1.0), importance_nll(test, widen)
     noise = torch.Generator(test.device).manual_seed(options.seed)
     bound = torch.cat([elbo(model, x, generator=noise) for x in test.split(100)]).mean().item()
     rates, activities = unit_statistics(model, test, generator=noise)
-    proposal = f"the encoder's deviations times {widen:g} (times 1: {plain:.2f})"
-    what = f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples, {proposal}"
-    used = [f"{int((rate > 0.01).sum())} of {len(rate)}" for rate in rates]
-    moving = [f"{int((activity > 0.01).sum())}" for activity in activities]
-    costs = [f"{rate.sum():.1f}" for rate in rates]
-    used, moving, costs = (", ".join(parts) for parts in (used, moving, costs))
-    what += f"; -ELBO {-bound:.2f}; from the bottom layer up, units that cost more than 0.01 nats: {used}; units whose "
-    what += f"mean code varies by more than 0.01: {moving}; nats a layer costs: {costs}"
-    print(f"{nll:.2f}: {what}; {minutes:.1f} minutes of training (processor time)")
+    also = {
+        f"with its deviations times {widen:g}, which validation images prefer": widened,
+        "-ELBO": -bound,
+        "units that cost more than 0.01 nats, bottom layer first": ", ".join(
+            f"{int((rate > 0.01).sum())} of {len(rate)}" for rate in rates
+        ),
+        "units whose mean code varies by more than 0.01": ", ".join(
+            f"{int((activity > 0.01).sum())}" for activity in activities
+        ),
+        "nats a layer costs": ", ".join(f"{rate.sum():.1f}" for rate in rates),
+    }
+    measure = f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples of the encoder"
+    print(f"{nll:.2f}: {measure}; {also}; {best.minutes.processor:.1f} minutes of training (processor time)")
     layers = "-".join(map(str, (test.shape[1], *options.hidden))), "+".join(map(str, options.latents))
     save_result(
-        options.out / f"{options.name}.json",
+        options,
         title="Hierarchical variational autoencoder",
         model=f"HVAE {layers[0]}, latents {layers[1]} ({options.inference.replace('_', '-')})",
+        parameters=n_parameters(model),
         data=options.data.replace("_", " "),
-        metric=what,
-        command=options.command,
-        device=f"{test.device.type}, threads: {torch.get_num_threads()}",
-        ours=[nll],
-        published=options.published,
-        seeds=[options.seed],
-        minutes=minutes,
+        measure=measure,
+        ours=nll,
+        also=also,
+        table="binarised MNIST" if options.data == "binarized_mnist" else None,
+        minutes=best.minutes,
     )
     plots.style()
     figure, axes = plt.subplots(3, 1, figsize=(7, 5.4), height_ratios=(3, 5, 3))
@@ -603,9 +627,8 @@ def report(options: argparse.Namespace, model: HierarchicalVAE, images: data.Ima
     axes[2].axhline(0.01, color=plots.COLORS["muted"])
     axes[2].set(xlabel="unit, by rank", ylabel="nats it costs")
     axes[2].legend()
-    figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(figure)
+    save_figure(options, figure)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

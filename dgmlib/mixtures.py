@@ -10,7 +10,6 @@ else they share. Factor analysis, whose hidden cause is a vector, has its step a
 """
 
 import math
-import time
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +28,7 @@ from dgmlib.core import (
     need_shape,
     need_tensor,
 )
+from dgmlib.runs import Clock, command, number, run_options, run_parser, save_figure, save_result, whole
 from dgmlib.sampling import categorical
 from dgmlib.worlds import LOG_2PI
 
@@ -395,7 +395,7 @@ class CoinRun:
         self.state = {
             "weights": start.weights.clone(),
             "probs": start.probs.clone(),
-            "seconds": torch.zeros((), dtype=torch.float64),
+            "clock": Clock(),
         }
 
     @property
@@ -404,28 +404,23 @@ class CoinRun:
         return Bernoullis(self.state["weights"], self.state["probs"], prior_counts=self.prior_counts)
 
     def __call__(self, batch: tuple) -> dict[str, Tensor]:
-        started = time.process_time()
         following, log_likelihood = em_step(self.mixture, self.x)
         self.state["weights"].copy_(following.weights)
         self.state["probs"].copy_(following.probs)
-        self.state["seconds"] += time.process_time() - started
         return {"nll": -log_likelihood}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Fit a mixture of coins to binarised images by EM; write down its exact test likelihood, and its prototypes."""
-    import matplotlib.pyplot as plt
-
     from dgmlib import data, plots
-    from dgmlib.runs import run_options, run_parser
-    from dgmlib.train import fit, save_result
+    from dgmlib.train import fit
     from dgmlib.vae import fixed_binarisation
 
     parser = run_parser("dgmlib.mixtures", main.__doc__)
     parser.add_argument("--data", choices=["binarized_mnist", "mnist", "fashion", "digits"], default="binarized_mnist")
-    parser.add_argument("--components", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--prior-counts", type=float, default=0.1)
+    parser.add_argument("--components", type=whole(1), default=500)
+    parser.add_argument("--steps", type=whole(1), default=60)
+    parser.add_argument("--prior-counts", type=number(at_least=0), default=0.1)
     options = run_options(parser, arguments, name="coins_{data}_{components}")
 
     images, generator = data.load(options.data, options.device), torch.Generator().manual_seed(options.seed)
@@ -434,29 +429,27 @@ def main(arguments: list[str] | None = None) -> None:
     probs = 0.25 + 0.5 * data.subset(train, k, generator=generator)
     start = Bernoullis(train.new_full((k,), 1 / k), probs, prior_counts=options.prior_counts)
     step = CoinRun(start, train)
-    fit(step, None, options.steps, checkpoint=options.checkpoint, every=10, log_every=1)
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    fit(step, None, options.steps, **files, every=10, log_every=1)
     mixture = step.mixture
     nll = -torch.cat([mixture.log_prob(part) for part in test.split(1000)]).double().mean().item()
     print(f"test NLL {nll:.2f} nats, exact, {len(test):,} images")
     save_result(
-        options.out / f"{options.name}.json",
+        options,
         title="Mixture of Bernoullis",
         model=f"{k} components, EM, {options.steps} steps, {options.prior_counts:g} prior counts",
+        parameters=k - 1 + mixture.probs.numel(),
         data=options.data.replace("_", " "),
-        metric=f"exact test NLL in nats, {len(test):,} images",
-        ours=[nll],
-        published=options.published,
-        command=options.command,
-        device=f"{test.device.type}, threads: {torch.get_num_threads()}",
-        seeds=[options.seed],
-        minutes=step.state["seconds"].item() / 60,
+        measure=f"test NLL in nats, {len(test):,} images, exact",
+        ours=nll,
+        table="binarised MNIST" if options.data == "binarized_mnist" else None,
+        minutes=step.state["clock"].minutes,
     )
     plots.style()
     shown = torch.cat([mixture.probs[:40], mixture.sample(20, generator=torch.Generator(train.device).manual_seed(0))])
     axes = plots.show_images(shown.view(-1, *images.test.shape[1:]), ncols=20, title="prototypes; last row: draws")
-    axes.figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(axes.figure)
+    save_figure(options, axes.figure)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -26,9 +26,20 @@ from dgmlib.core import (
     need_shape,
     need_tensor,
 )
-from dgmlib.runs import BestModel, fit_best, run_options, run_parser
+from dgmlib.runs import (
+    Trained,
+    command,
+    fit_best,
+    n_parameters,
+    number,
+    run_options,
+    run_parser,
+    save_figure,
+    save_result,
+    whole,
+)
 from dgmlib.sequential import Draw, categorical_draw, jacobi_sample, naive_sample
-from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.train import EMA, gradient_step, join_processes
 
 Image = Float[Tensor, "batch channels height width"]
 Rows = Float[Tensor, "batch channels rows width"]  # some of an image's
@@ -444,7 +455,7 @@ def mean_log_prob(model: PixelModel, x: UInt8[Tensor, "n channels height width"]
     return torch.cat([model.log_prob(part.float()) for part in x.split(batch_size)]).mean().item()
 
 
-def train(options: argparse.Namespace, images: data.Images) -> BestModel:
+def train(options: argparse.Namespace, images: data.Images) -> Trained:
     """The model that was the best on validation images, and how long training took."""
     torch.manual_seed(options.seed)
     shape = tuple(images.train.shape[1:])
@@ -461,19 +472,20 @@ def train(options: argparse.Namespace, images: data.Images) -> BestModel:
     noise = torch.Generator().manual_seed(options.seed)
     batches = data.Batches(images.train, batch_size=options.batch_size, generator=noise)
     score = partial(mean_log_prob, x=valid)
-    return fit_best(step, batches, n_steps, score, every=min(epoch, 500), checkpoint=options.checkpoint)
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    return fit_best(step, batches, n_steps, score, every=min(epoch, 500), **files)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train a gated PixelCNN, measure its exact test likelihood, draw from it, and save all that."""
     parser = run_parser("dgmlib.pixelcnn", main.__doc__)
     parser.add_argument("--data", choices=["binarized_mnist", "digits"], default="binarized_mnist")
-    parser.add_argument("--features", type=int, default=64)
-    parser.add_argument("--depth", type=int, default=12)
-    parser.add_argument("--kernel", type=int, default=5)
-    parser.add_argument("--epochs", type=float, default=40)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--features", type=whole(1), default=64)
+    parser.add_argument("--depth", type=whole(1), default=12)
+    parser.add_argument("--kernel", type=whole(1), default=5)
+    parser.add_argument("--epochs", type=number(above=0), default=40)
+    parser.add_argument("--batch-size", type=whole(1), default=64)
+    parser.add_argument("--lr", type=number(above=0), default=1e-3)
     options = run_options(parser, arguments, name="pixelcnn_{data}")
 
     join_processes()
@@ -483,26 +495,24 @@ def main(arguments: list[str] | None = None) -> None:
         report(options, best, images)
 
 
-def report(options: argparse.Namespace, best: BestModel, images: data.Images) -> None:
+def report(options: argparse.Namespace, best: Trained, images: data.Images) -> None:
     """Measure the test likelihood, write it down and draw a figure."""
     import matplotlib.pyplot as plt
 
     from dgmlib import plots
 
-    nll, minutes = -mean_log_prob(best.model, images.test), best.seconds.item() / 60
-    print(f"test NLL {nll:.2f} nats (exact); {minutes:.1f} minutes of training (processor time)")
+    nll = -mean_log_prob(best.model, images.test)
+    print(f"test NLL {nll:.2f} nats (exact); {best.minutes.processor:.1f} minutes of training (processor time)")
     save_result(
-        options.out / f"{options.name}.json",
+        options,
         title="Gated PixelCNN",
         model=f"{options.depth} layers of {options.features} features, {options.kernel}×{options.kernel}",
+        parameters=n_parameters(best.model),
         data=options.data.replace("_", " "),
-        metric=f"exact test NLL in nats, {len(images.test):,} images",
-        ours=[nll],
-        published=options.published,
-        command=options.command,
-        device=f"{images.test.device.type}, threads: {torch.get_num_threads()}",
-        seeds=[options.seed],
-        minutes=minutes,
+        measure=f"test NLL in nats, {len(images.test):,} images, exact",
+        ours=nll,
+        table="binarised MNIST" if options.data == "binarized_mnist" else None,
+        minutes=best.minutes,
     )
     noise = torch.Generator(images.test.device).manual_seed(options.seed)
     drawn = best.model.sample(40, generator=noise, method="cached")
@@ -511,9 +521,8 @@ def report(options: argparse.Namespace, best: BestModel, images: data.Images) ->
     rows = {"test images": images.test[:40], f"samples; test NLL {nll:.2f} nats": drawn}
     for (title, x), ax in zip(rows.items(), axes, strict=True):
         plots.show_images(x.float() / (images.levels - 1), ncols=20, title=title, ax=ax)
-    figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(figure)
+    save_figure(options, figure)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

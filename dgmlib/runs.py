@@ -1,73 +1,204 @@
-"""Measured runs: what the commands `python -m dgmlib.…` share, from their options to the best model of a long training.
+"""Measured runs: what the commands `python -m dgmlib.…` share, from their options to the result they write.
 
-parser = run_parser("dgmlib.nade", "Train a NADE ...")
-parser.add_argument("--hidden", type=int, default=500)
-options = run_options(parser, arguments, name="nade_{data}")
+    parser = run_parser("dgmlib.nade", "Train a NADE ...")
+    parser.add_argument("--hidden", type=whole(1), default=500)
+    options = run_options(parser, arguments, name="nade_{data}")
+    best = fit_best(step, batches, n_steps, score, every=500, options=options)
+    save_result(options, model=best.model, ours=[nll], minutes=best.minutes, ...)
+
+A checkpoint belongs to the options that shaped its training, and a result to the clean commit it was made from.
 """
 
 import argparse
 import copy
+import datetime
+import io
+import json
 import math
 import os
+import platform
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from dgmlib.checkpoint import replace_file
 from dgmlib.train import fit, gradient_step
 
 # --- options --------------------------------------------------------------------------------------------------------
 
 
-def run_parser(module: str, description: str) -> argparse.ArgumentParser:
+def whole(at_least: int = 1) -> Callable[[str], int]:
+    """The type of an option that is a whole number of at least `at_least`."""
+
+    def parse(text: str) -> int:
+        if not text.lstrip("+-").isdecimal() or not at_least <= int(text) < 2**63:
+            raise argparse.ArgumentTypeError(f"{text} was given, expected a whole number of at least {at_least}")
+        return int(text)
+
+    return parse
+
+
+def number(above: float | None = None, at_least: float | None = None) -> Callable[[str], float]:
+    """The type of an option that is a finite number `above` one value or `at_least` another."""
+    low = f"above {above:g}" if above is not None else f"of at least {at_least:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or not (value > above if above is not None else value >= at_least):
+            raise argparse.ArgumentTypeError(f"{text} was given, expected a number {low}")
+        return value
+
+    return parse
+
+
+def device(text: str) -> str:
+    """The type of an option that is a device this machine has: cpu, cuda, cuda:1."""
+    kind, _, index = text.partition(":")
+    if kind == "cuda" and (not index or index.isdecimal()):
+        n = torch.cuda.device_count()
+        if int(index or 0) >= n:
+            raise argparse.ArgumentTypeError(f"{text} was given, expected a device of this machine, which has {n} GPUs")
+    elif text != "cpu":
+        raise argparse.ArgumentTypeError(f"{text} was given, expected cpu, cuda, or cuda with a number, as in cuda:1")
+    return text
+
+
+def path(text: str) -> Path:
+    """The type of an option that is a path, in which `~` is the user's folder."""
+    return Path(text).expanduser()
+
+
+def run_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     """A parser for `python -m MODULE` with the options that every measured run has."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    parser.add_argument("--published", nargs=2, metavar=("VALUE", "SOURCE"), help="what is to stand beside our number")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--name", help="of the files written")
-    parser.add_argument("--checkpoint", type=Path, help="default: runs/NAME.safetensors; a run is continued from it")
-    parser.add_argument("--out", type=Path, default=Path("book/results"), help="folder for the .json and the .png")
+    parser.add_argument("--checkpoint", type=path, help="default: runs/NAME.safetensors; a run is continued from it")
+    parser.add_argument("--out", type=path, default=Path("book/results"), help="folder for the .json and the .png")
+    parser.add_argument("--allow-dirty", action="store_true", help="run uncommitted code; the book will not show it")
     return parser
 
 
-def run_options(parser: argparse.ArgumentParser, arguments: list[str] | None, name: str) -> argparse.Namespace:
-    """The options in `arguments` (None: the command line), and `.command`, which a result records.
+def run_options(
+    parser: argparse.ArgumentParser, arguments: list[str] | None, name: str, judging: Iterable[str] = ()
+) -> argparse.Namespace:
+    """The options in `arguments` (None: the command line), with three more: `.command` and `.commit`, which a result
+    records, and `.identity`, which a checkpoint holds: every option that shapes training, so all but the general ones
+    and those that `judging` names.
 
-    `name`, with the other options in braces, is the default of `--name`. `.published` is what `save_result` takes.
+    `name`, with the other options in braces, and with the seed if it is not 0, is the default of `--name`. A working tree with changes that no commit
+    holds is refused here, before any work, unless `--allow-dirty` says that the result need not be shown.
     """
     options = parser.parse_args(arguments)
+    general = {"device", "name", "checkpoint", "out", "allow_dirty"}
+    shaping = {key: value for key, value in vars(options).items() if key not in general | set(judging)}
+    commit, changes = commit_of_code()
+    if changes and not options.allow_dirty:
+        parser.error(f"the code has changes that no commit holds ({changes}): commit them, or say --allow-dirty")
     options.command = f"{parser.prog} {shlex.join(sys.argv[1:] if arguments is None else arguments)}".strip()
-    options.name = options.name or name.format(**vars(options))
+    options.commit = f"{commit}-dirty" if changes else commit
+    options.identity = shaping | {"commit": options.commit}
+    options.name = options.name or name.format(**vars(options)) + f"_seed{options.seed}" * (options.seed > 0)
     options.checkpoint = options.checkpoint or Path("runs") / f"{options.name}.safetensors"
-    if options.published:
-        value, source = options.published
-        options.published = {"value": float(value), "source": source}
     return options
+
+
+def commit_of_code() -> tuple[str | None, str]:
+    """The commit that holds the code that runs, and what was changed since, in words. (None, "") outside a clone.
+
+    Results themselves may lie there uncommitted: a run reads none.
+    """
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout.rstrip("\n") if done.returncode == 0 else None
+
+    if not git("ls-files", "--error-unmatch", "runs.py"):  # no git, no clone, or somebody else's
+        return None, ""
+    changes = (git("status", "--porcelain", "--", ":/", ":(top,exclude)book/results") or "").splitlines()
+    more = f" and {len(changes) - 3} more" * (len(changes) > 3)
+    return git("rev-parse", "HEAD"), ", ".join(line[3:] for line in changes[:3]) + more
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run `main` as a program: what it refuses ends it with that one sentence, and with status 1."""
+    try:
+        main()
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
+    except KeyboardInterrupt as error:
+        sys.exit(f"{sys.argv[0]}: {error}" if str(error) else 130)
 
 
 # --- the best model of a run ----------------------------------------------------------------------------------------
 
 
+class Minutes(NamedTuple):
+    """What a run took: minutes of processor time (of all threads together) and minutes of the clock on the wall."""
+
+    processor: float
+    wall: float
+
+    def plus(self, other: "Minutes") -> "Minutes":
+        """Both together."""
+        return Minutes(self.processor + other.processor, self.wall + other.wall)
+
+
+class Clock:
+    """The time a run has taken, over all its resumes: part of its state."""
+
+    def __init__(self):
+        self.load_state_dict({"processor": 0.0, "wall": 0.0})
+
+    @property
+    def minutes(self) -> Minutes:
+        """Up to now."""
+        return Minutes(self.processor + time.process_time() / 60, self.wall + time.perf_counter() / 60)
+
+    def state_dict(self) -> dict[str, float]:
+        return self.minutes._asdict()
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.processor = state["processor"] - time.process_time() / 60
+        self.wall = state["wall"] - time.perf_counter() / 60
+
+
 class BestModel(nn.Module):
-    """A copy of the model that had the highest score so far, and the processor time that training has taken."""
+    """A copy of the model that had the highest score so far."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.register_buffer("score", torch.tensor(-math.inf))
-        self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
 
     def consider(self, model: nn.Module, score: float) -> None:
         """Keep a copy of `model` if `score` beats what is kept."""
         if score > self.score:
             self.model.load_state_dict(model.state_dict())
             self.score.fill_(score)
+
+
+class Trained(NamedTuple):
+    """The best judged model of a run, its score, and the time of the whole run."""
+
+    model: Any
+    score: float
+    minutes: Minutes
 
 
 def fit_best(
@@ -78,28 +209,100 @@ def fit_best(
     *,
     every: int,
     checkpoint: str | os.PathLike | None = None,
-) -> BestModel:
+    identity: dict[str, Any] | None = None,
+) -> Trained:
     """`fit`, where every `every` steps the averaged weights are judged by `score(model)`, as on validation data.
-
-    Returns the best judged model, its score, and the seconds of processor time of the whole run, over all resumes.
 
     Raises: as `fit`; ValueError if `step` has no `ema`.
     """
     if step.ema is None:
         raise ValueError("step has no ema, expected a gradient_step with averaged weights to judge")
-    best = BestModel(step.ema.model)
-    mark = [time.process_time()]
+    best, clock = BestModel(step.ema.model), Clock()
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:
         value = score(step.ema.model)
         best.consider(step.ema.model, value)
-        best.seconds += time.process_time() - mark[0]
-        mark[0] = time.process_time()
         return {"score": value}
 
-    state = {**step.state, "best": best}
     fit(
-        step, batches, n_steps, state=state, checkpoint=checkpoint, every=every, evaluate=evaluate, evaluate_every=every
+        step,
+        batches,
+        n_steps,
+        state={**step.state, "best": best, "clock": clock},
+        checkpoint=checkpoint,
+        identity=identity,
+        every=every,
+        evaluate=evaluate,
+        evaluate_every=every,
     )
-    return best
+    return Trained(best.model, best.score.item(), clock.minutes)
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def save_result(
+    options: argparse.Namespace,
+    *,
+    title: str,
+    model: str,
+    parameters: int,
+    data: str,
+    measure: str,
+    ours: float,
+    minutes: Minutes,
+    also: dict[str, float | str] | None = None,
+    table: str | None = None,
+    suffix: str = "",
+) -> None:
+    """Write one row of the reproductions page, `options.out / options.name + suffix + .json`.
+
+    `measure` says in words what `ours` measures; `also` what else was measured, by name; `table` names the table of
+    book/published.csv whose rows are comparable with `ours`. Command, seed, device, versions, commit and date are
+    added. Raises ValueError (an empty text, a number that is not finite).
+    """
+    texts = {"title": title, "model": model, "data": data, "measure": measure}
+    for name, text in texts.items():
+        if not text.strip():
+            raise ValueError(f"{name} is empty, expected a text")
+    numbers = {"ours": ours, "parameters": parameters, **minutes._asdict(), **(also or {})}
+    for name, value in numbers.items():
+        if not isinstance(value, str) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}, expected a finite number")
+    result = texts | {
+        "parameters": parameters,
+        "ours": ours,
+        "also": also or {},
+        "table": table,
+        "seed": options.seed,
+        "command": options.command,
+        "commit": options.commit,
+        "device": device_name(options.device),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "minutes": {name: round(value, 2) for name, value in minutes._asdict().items()},
+        "date": datetime.date.today().isoformat(),
+    }
+    file = Path(options.out) / f"{options.name}{suffix}.json"
+    replace_file(file, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def save_figure(options: argparse.Namespace, figure: Any) -> None:
+    """Write a figure as `options.out / options.name + .png`, whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    content = io.BytesIO()
+    figure.savefig(content, dpi=100, format="png")
+    plt.close(figure)
+    replace_file(Path(options.out) / f"{options.name}.png", content.getvalue())
+
+
+def device_name(name: str) -> str:
+    """The device in words: the GPU's own name, or the processor's kind."""
+    return torch.cuda.get_device_name(name) if name.startswith("cuda") else f"cpu ({platform.machine()})"
+
+
+def n_parameters(*models: nn.Module) -> int:
+    """How many numbers training chose: the elements of all parameters."""
+    return sum(p.numel() for model in models for p in model.parameters())

@@ -16,18 +16,15 @@ Under `torchrun` the same code trains on every process, PyTorch's DistributedDat
 
 import atexit
 import copy
-import datetime
 import itertools
-import json
 import math
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -35,12 +32,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock: there, two runs on one file go unnoticed
+    fcntl = None
+
 from dgmlib.checkpoint import (
     GlobalGenerators,
+    Identity,
     leaves_of,
     load_checkpoint,
     pack,
-    replace_file,
     save_checkpoint,
     unpack,
 )
@@ -58,11 +60,19 @@ class EMA(nn.Module):
     remain; beta_t leaves at most 1 / binom(t + 9, 9) of it (0.1, 0.018, 0.0045, ...) and averages over the last
     tenth of the run until `decay` takes over. Buffers (batch statistics) are copied, not averaged.
 
+    Parameters of half precision are refused: beside an average of 0.999 their steps of 1e-3 would be rounded away.
+
     Polyak & Juditsky (1992), "Acceleration of stochastic approximation by averaging".
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999):
         super().__init__()
+        for name, p in model.named_parameters():
+            if p.dtype in (torch.float16, torch.bfloat16):
+                raise TypeError(
+                    f"model has the parameter {name} in {p.dtype}, expected float32 or float64, whose average can move "
+                    "(torch.autocast multiplies in half precision and keeps such parameters)"
+                )
         self.decay = need_between("decay", decay, 0.0, 1.0)
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.updates = 0
@@ -145,8 +155,8 @@ class gradient_step:
         strangers = {id(p) for p in self.parameters} - {id(p) for p in model.parameters()}
         if strangers:
             raise ValueError(f"optimizer holds {len(strangers)} parameters that are not model's, expected only model's")
-        if clip is not None:
-            need_between("clip", clip, 0.0, math.inf)
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip is {clip}, expected a number above 0, or None not to clip")
         self.model, self.optimizer, self.clip, self.ema, self.schedule = model, optimizer, clip, ema, schedule
         parts = {"model": model, "optimizer": optimizer, "ema": ema, "schedule": schedule, "generator": generator}
         self.state = {name: part for name, part in parts.items() if part is not None}
@@ -154,6 +164,9 @@ class gradient_step:
         self._engine: tuple[Any, nn.Module] | None = None
 
     def __call__(self, batch: Any) -> dict[str, Tensor]:
+        length = schedule_length(self.schedule)
+        if length is not None and self.schedule.last_epoch >= length:
+            raise ValueError(f"schedule ends after {length} steps, all made, expected a schedule of the whole run")
         batch = (batch,) if isinstance(batch, Tensor) else tuple(batch)
         self.optimizer.zero_grad(set_to_none=True)
         world = data_parallel()[1]
@@ -176,6 +189,14 @@ class gradient_step:
         if self._engine is None or self._engine[0] is not dist.group.WORLD:
             self._engine = dist.group.WORLD, nn.parallel.DistributedDataParallel(self._mean_loss)
         return self._engine[1]
+
+
+SCHEDULE_SETTINGS = ("T_max", "total_steps", "total_iters", "eta_min", "step_size", "gamma", "factor", "power")
+
+
+def schedule_length(schedule: Any) -> int | None:
+    """After how many steps a torch schedule has nothing sensible left: the steps it was given, None if any number."""
+    return getattr(schedule, "total_steps", None) or getattr(schedule, "T_max", None)
 
 
 # --- the loop -------------------------------------------------------------------------------------------------------
@@ -215,9 +236,7 @@ class History:
 
     def log_later(self, values: Any) -> None:
         """Note scalars where they are: a device's queue is not waited for until `fetch`."""
-        if not isinstance(values, dict):
-            raise TypeError(f"step returned a {type(values).__name__}, expected a dict of scalars by name")
-        for name, value in values.items():
+        for name, value in _named_numbers("step", values).items():
             steps, scalars = self._pending.setdefault(name, ([], []))
             steps.append(self.step)
             scalars.append(need_shape(f"{name!r} returned by step", torch.as_tensor(value).detach(), ()))
@@ -261,6 +280,7 @@ def fit(
     evaluate: Callable[[], dict[str, Any]] | None = None,
     evaluate_every: int = 1000,
     state: dict[str, Any] | None = None,
+    identity: dict[str, Any] | None = None,
     log_every: int = 50,
     progress: bool = True,
 ) -> History:
@@ -275,17 +295,26 @@ def fit(
     one (same machine, same number of threads, operations that repeat). The file holds `state`, by default
     `step.state`: a dict, nested at will, of modules, optimizers, schedules, generators, tensors, and whatever has
     `state_dict` and `load_state_dict`; also torch's global generators, the history, and the place in `batches`, which
-    must have these two methods, as `data.Batches` has. What an optimizer or schedule was given anew (a learning
-    rate) yields to what the file says. Ctrl-C finishes the step, saves, and raises KeyboardInterrupt.
+    must have these two methods, as `data.Batches` has. Moments find their parameters by name. `identity` names what
+    else shaped the run (the seed, the objective, …): a file of a run with another value is refused, and so is one
+    whose modules, optimizers or schedules were made with other settings, such as another learning rate or length.
+    Ctrl-C finishes the step, saves, and raises KeyboardInterrupt; SIGTERM finishes the step, saves, and ends the
+    process. A second run on the same file is refused while the first goes on.
 
     Under torchrun every process calls `fit` with the same arguments; all start from the state of the first, which
     alone writes and shows progress; all evaluate. Ctrl-C then stops the processes at different steps: the last
     checkpoint holds. Models that live on GPUs are built after `join_processes()`.
 
-    Raises: TypeError, ValueError (arguments; a checkpoint damaged or of another run), FloatingPointError (NaN),
-    OSError (a checkpoint that cannot be written). The file of the last checkpoint survives them all.
+    Raises: TypeError, ValueError (arguments; more steps than `step.schedule` was made for; a checkpoint damaged or of
+    another run), FloatingPointError (NaN), OSError (a checkpoint that cannot be written, or that another run holds).
+    The file of the last checkpoint survives them all.
     """
+    if isinstance(step, nn.Module) or not callable(step):
+        raise TypeError(f"step is a {type(step).__name__}, expected a function of a batch, as gradient_step makes one")
     need_count("n_steps", n_steps)
+    length = schedule_length(getattr(step, "schedule", None))
+    if length is not None and n_steps > length:
+        raise ValueError(f"n_steps is {n_steps}, expected at most {length}, for which the schedule of step was made")
     for name, value in (("every", every), ("evaluate_every", evaluate_every), ("log_every", log_every)):
         need_count(name, value)
     state = getattr(step, "state", None) if state is None else state
@@ -296,13 +325,14 @@ def fit(
 
     history = History()
     run = {"state": state or {}, "history": history, "random": GlobalGenerators()}
+    run["option"] = Identity(_settings(run["state"], step) | (identity or {}))
     if hasattr(batches, "load_state_dict"):
         run["batches"] = batches
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else Path(checkpoint).expanduser()
     saved = None
     join_processes()
     rank, world = data_parallel()
-    with _Interrupt(enabled=path is not None and world == 1) as interrupt:
+    with _Interrupt(enabled=path is not None and world == 1) as interrupt, _Alone(path if rank == 0 else None):
         try:
             if path is not None and rank == 0:
                 path.with_name(path.name + ".partial").unlink(missing_ok=True)  # of a run that was killed
@@ -332,7 +362,7 @@ def fit(
                     if end or saves:
                         _need_sound_parameters(run["state"])
                     if evaluates:
-                        history.log(evaluate())
+                        history.log(_named_numbers("evaluate", evaluate()))
                     if saves and rank == 0:
                         save_checkpoint(path, run)
                     if saves:
@@ -344,9 +374,36 @@ def fit(
             raise kind(f"training stopped after step {history.step}: {error}; {kept}") from error
         if world > 1:
             dist.all_reduce(torch.zeros(()))  # nobody leaves before the last checkpoint is written
-        if interrupt.came:
-            raise KeyboardInterrupt(f"training stopped after step {history.step}, which {path} holds")
+    interrupt.act(f"training stopped after step {history.step}, which {path} holds")
     return history
+
+
+def _named_numbers(name: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise TypeError(f"{name} returned a {type(values).__name__}, expected a dict of scalars by name")
+    return values
+
+
+def _settings(state: dict[str, Any], step: Any) -> dict[str, Any]:
+    """What the parts of a run were made with, by name: all that training depends on and their own state lacks."""
+    found: dict[str, Any] = {}
+    if getattr(step, "clip", None) is not None:
+        found["clip"] = step.clip
+    for path, leaf in leaves_of(state).items():
+        if isinstance(leaf, nn.Module):
+            kinds = {name: type(part).__name__ for name, part in leaf.named_modules()}
+            found |= {f"{path}.{name}" if name else path: kind for name, kind in kinds.items()}
+        if isinstance(leaf, EMA):
+            found[f"{path} decay"] = leaf.decay
+        if isinstance(leaf, torch.optim.Optimizer):
+            for i, group in enumerate(leaf.param_groups):
+                # A schedule moves the learning rate and the momentum, and keeps what it began from as initial_lr.
+                given = {key: x for key, x in group.items() if isinstance(x, int | float | str)}
+                moved = {"lr", "betas", "momentum"} if "initial_lr" in group else set()
+                found |= {f"{path} group {i} {key}": x for key, x in given.items() if key not in moved}
+        if isinstance(leaf, torch.optim.lr_scheduler.LRScheduler):
+            found |= {f"{path} {key}": x for key, x in leaf.state_dict().items() if key in SCHEDULE_SETTINGS}
+    return found
 
 
 def _endless(batches: Iterable[Any] | None) -> Iterator[Any]:
@@ -365,25 +422,72 @@ def _endless(batches: Iterable[Any] | None) -> Iterator[Any]:
 
 
 class _Interrupt:
-    """Turns the first Ctrl-C into `.came`, to be acted on between steps; a second one acts at once."""
+    """Turns the first Ctrl-C or SIGTERM into `.came`, to be acted on between steps; a second one acts at once."""
 
     def __init__(self, enabled: bool):
-        heard = signal.getsignal(signal.SIGINT) != signal.SIG_IGN  # a run put in the background was told to ignore it
-        self.enabled = enabled and heard and threading.current_thread() is threading.main_thread()
-        self.came = False
+        here = enabled and threading.current_thread() is threading.main_thread()
+        # A run put in the background was told to ignore Ctrl-C.
+        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        self.numbers = heard if here else []
+        self.came: int | None = None
 
     def __enter__(self) -> "_Interrupt":
-        if self.enabled:
-            self.before = signal.signal(signal.SIGINT, self._note)
+        self.before = {number: signal.signal(number, self._note) for number in self.numbers}
         return self
 
-    def _note(self, *_: Any) -> None:
-        self.came = True
-        signal.signal(signal.SIGINT, self.before)
+    def _note(self, number: int, _: Any) -> None:
+        self.came = number
+        self._forget()
+
+    def _forget(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def __exit__(self, *_: Any) -> None:
-        if self.enabled:
-            signal.signal(signal.SIGINT, self.before)
+        self._forget()
+
+    def act(self, message: str) -> None:
+        """Let the signal that came, if any, do what it would have done, now that the step is saved."""
+        if self.came == signal.SIGTERM:
+            signal.raise_signal(signal.SIGTERM)
+        if self.came is not None:
+            raise KeyboardInterrupt(message)
+
+
+class _Alone:
+    """Holds a checkpoint's lock, so that no second run writes to the same file. The system lets go of it with us."""
+
+    def __init__(self, path: Path | None):
+        self.path, self.file = path, None
+
+    def __enter__(self) -> None:
+        if self.path is None or fcntl is None:
+            return
+        lock = self.path.with_name(self.path.name + ".lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while self.file is None or not _same_file(self.file, lock):  # the last holder removes it when it ends
+                self.file = open(lock, "w")
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.file.close()
+            raise OSError(
+                f"checkpoint {self.path} belongs to a run that goes on (it holds {lock.name}), expected one run a file"
+            ) from error
+        except OSError as error:
+            raise OSError(f"{self.path} could not be written ({error.strerror}); nothing was saved") from error
+
+    def __exit__(self, *_: Any) -> None:
+        if self.file is not None:
+            Path(self.file.name).unlink(missing_ok=True)
+            self.file.close()
+
+
+def _same_file(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _need_sound_parameters(state: dict[str, Any]) -> None:
@@ -412,8 +516,14 @@ def join_processes() -> None:
     `fit` does it by itself. A program does it first, so that "cuda" means this process's GPU when it builds models;
     `core.data_parallel` then says which process this is. They part when the program ends, also by an error.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
         return
+    lacking = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if lacking:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but {', '.join(lacking)} not set, expected all from torchrun, "
+            "or WORLD_SIZE unset for one process"
+        )
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if local < torch.cuda.device_count():
         torch.cuda.set_device(local)
@@ -444,45 +554,3 @@ def _copy_from_first_process(run: dict[str, Any]) -> None:
     dist.broadcast_object_list(packed)
     if data_parallel()[0] > 0:
         unpack(run, *packed[0], "the first process", whole=True)
-
-
-# --- results --------------------------------------------------------------------------------------------------------
-
-
-def save_result(
-    path: str | os.PathLike,
-    *,
-    title: str,
-    model: str,
-    data: str,
-    metric: str,
-    ours: Sequence[float],
-    published: dict[str, Any] | None,
-    command: str,
-    device: str,
-    seeds: Sequence[int],
-    minutes: float,
-) -> None:
-    """Write one row of the reproductions page: `ours`, one number per seed, beside {"value", "source"} or None.
-
-    Commit and date are added. Raises ValueError (an empty field, not one finite number per seed, a bare `published`).
-    """
-    fields = {"title": title, "model": model, "data": data, "metric": metric, "command": command, "device": device}
-    for name, text in fields.items():
-        if not text.strip():
-            raise ValueError(f"{name} is empty, expected a text")
-    if len(ours) != len(seeds) or not seeds or not all(map(math.isfinite, ours)):
-        raise ValueError(f"ours is {list(ours)}, expected one finite number for each of the seeds {list(seeds)}")
-    if published is not None and published.keys() != {"value", "source"}:
-        raise ValueError(f"published has the keys {sorted(published)}, expected value and source, or None")
-    git = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    result = fields | {
-        "ours": {"mean": sum(ours) / len(ours), "values": list(ours)},
-        "published": published,
-        "seeds": list(seeds),
-        "minutes": round(need_between("minutes", minutes, 0.0, math.inf), 2),
-        "commit": commit or None,
-        "date": datetime.date.today().isoformat(),
-    }
-    replace_file(Path(path), (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())

@@ -30,8 +30,19 @@ from dgmlib.core import (
     randn_like,
 )
 from dgmlib.nets import MLP
-from dgmlib.runs import fit_best, run_options, run_parser
-from dgmlib.train import EMA, gradient_step, join_processes, save_result
+from dgmlib.runs import (
+    Trained,
+    command,
+    fit_best,
+    n_parameters,
+    number,
+    run_options,
+    run_parser,
+    save_figure,
+    save_result,
+    whole,
+)
+from dgmlib.train import EMA, gradient_step, join_processes
 from dgmlib.vi import iwae_bound, log_mean_exp
 from dgmlib.worlds import LOG_2PI, GaussianMixture, LinearGaussian
 
@@ -495,8 +506,8 @@ def negative_bound(
     return -OBJECTIVES[objective](model, x, n_samples, generator=generator)
 
 
-def train(options: argparse.Namespace, images: data.Images) -> tuple[VAE, float]:
-    """The model of the best validation epoch, and the minutes of processor time that training took (over resumes)."""
+def train(options: argparse.Namespace, images: data.Images) -> Trained:
+    """The model of the best validation epoch, and the time that training took."""
     torch.manual_seed(options.seed)
     flat, grey, device = images.train.flatten(1), images.levels - 1, images.train.device
     model = VAE(flat.shape[1], options.latents, options.hidden, activation=ACTIVATIONS[options.activation]).to(device)
@@ -516,9 +527,10 @@ def train(options: argparse.Namespace, images: data.Images) -> tuple[VAE, float]
         return torch.cat([bound(model, x, options.samples, generator=noise) for x in valid]).mean().item()
 
     batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
-    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, checkpoint=options.checkpoint)
-    print(f"validation bound of the best epoch: {best.score.item():.2f}")
-    return best.model, best.seconds.item() / 60
+    files = {"checkpoint": options.checkpoint, "identity": options.identity}
+    best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, **files)
+    print(f"validation bound of the best epoch: {best.score:.2f}")
+    return best
 
 
 def fixed_binarisation(x: UInt8[Tensor, "n 1 h w"], levels: int) -> Float[Tensor, "n d"]:
@@ -531,34 +543,36 @@ def main(arguments: list[str] | None = None) -> None:
     """Train a Bernoulli VAE, estimate its test likelihood by importance sampling, draw from it, and save all that."""
     parser = run_parser("dgmlib.vae", main.__doc__)
     parser.add_argument("--data", choices=["binarized_mnist", "mnist", "fashion", "digits"], default="binarized_mnist")
-    parser.add_argument("--latents", type=int, default=40)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[400])
+    parser.add_argument("--latents", type=whole(1), default=40)
+    parser.add_argument("--hidden", type=whole(1), nargs="+", default=[400])
     parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
     parser.add_argument("--objective", choices=OBJECTIVES, default="elbo")
-    parser.add_argument("--samples", type=int, default=1, help="importance samples of the objective")
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--eval-samples", type=int, default=200, help="importance samples of the test likelihood")
-    parser.add_argument("--test-images", type=int, help="judge on so many test images, drawn with a seed; default: all")
+    parser.add_argument("--samples", type=whole(1), default=1, help="importance samples of the objective")
+    parser.add_argument("--epochs", type=whole(1), default=100)
+    parser.add_argument("--batch-size", type=whole(1), default=100)
+    parser.add_argument("--lr", type=number(above=0), default=1e-3)
+    parser.add_argument("--eval-samples", type=whole(1), default=200, help="importance samples of the test likelihood")
+    parser.add_argument(
+        "--test-images", type=whole(1), help="judge on so many test images, drawn with a seed; default: all"
+    )
     parser.add_argument("--judge", choices=["digits", "mnist"], help="let this classifier recognise 2,000 samples")
-    options = run_options(parser, arguments, name="vae_{data}")
+    options = run_options(parser, arguments, "vae_{data}", judging=("eval_samples", "test_images", "judge"))
 
     join_processes()
     images = data.load(options.data, options.device)
-    model, minutes = train(options, images)
+    best = train(options, images)
     if data_parallel()[0] == 0:
-        report(options, model, images, minutes)
+        report(options, best, images)
 
 
 @torch.no_grad()
-def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes: float) -> None:
+def report(options: argparse.Namespace, best: Trained, images: data.Images) -> None:
     """Estimate the likelihood, let the classifier judge samples, write both down and draw a figure."""
     import matplotlib.pyplot as plt
 
     from dgmlib import plots
 
-    test, shape = fixed_binarisation(images.test, images.levels), images.test.shape[1:]
+    model, test, shape = best.model, fixed_binarisation(images.test, images.levels), images.test.shape[1:]
     if options.test_images is not None:
         test = data.subset(test, options.test_images, generator=torch.Generator().manual_seed(0))
     noise, batches = torch.Generator(test.device).manual_seed(options.seed), test.split(100)
@@ -575,12 +589,12 @@ def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes
     valid = fixed_binarisation(images.valid, images.levels)
     valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
     widen = min(WIDTHS, key=partial(importance_nll, valid))
-    nll, plain = importance_nll(test, widen), importance_nll(test, 1.0)
+    nll, widened = importance_nll(test, 1.0), importance_nll(test, widen)
     bound = mean(elbo(model, x, generator=noise) for x in batches)
     active = int((unit_activity(torch.cat([model.encode(x)[0] for x in batches])) > 0.01).sum())
-    proposal = f"the encoder's deviations times {widen:g} (times 1: {plain:.2f})"
-    print(f"test NLL {nll:.2f} nats, {options.eval_samples} importance samples, {proposal}; -ELBO {-bound:.2f}")
-    print(f"{active} of {options.latents} units active; {minutes:.1f} minutes of training (processor time)")
+    proposal = f"its deviations times {widen:g}, which validation images prefer"
+    print(f"test NLL {nll:.2f} nats, {options.eval_samples} importance samples of the encoder; -ELBO {-bound:.2f}")
+    print(f"{widened:.2f} with {proposal}; {active} of {options.latents} units active")
     train = fixed_binarisation(images.train, images.levels)
     codes = torch.cat([reparameterise(*model.encode(x), generator=noise)[0] for x in train.split(1000)])
     mended = fit_prior(codes[torch.randperm(len(codes), generator=noise, device=noise.device)[:20_000]], 10)
@@ -591,11 +605,9 @@ def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes
     trained_on = options.objective + f"-{options.samples}" * (options.objective != "elbo")
     shared = {
         "model": f"VAE {test.shape[1]}-{'-'.join(map(str, options.hidden))}-{options.latents} ({trained_on})",
+        "parameters": n_parameters(model),
         "data": options.data.replace("_", " "),
-        "command": options.command,
-        "device": f"{test.device.type}, threads: {torch.get_num_threads()}",
-        "seeds": [options.seed],
-        "minutes": minutes,
+        "minutes": best.minutes,
     }
     if options.judge:
         judge = load_classifier(options.judge, test.device)
@@ -607,21 +619,28 @@ def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes
             titles[name] += f": {verdict.share:.0%} recognised (test images: {real:.0%})"
         share, counts = verdicts["the prior"]
         mended_share = verdicts["ten Gaussians fitted to the codes"].share
-        what = "share of 2,000 decoder means at draws from the prior given to a class with probability 0.9; the rarest "
-        what += f"class has {counts.min() / counts.sum():.1%} of them (draws from ten Gaussians fitted to training "
-        what += f"codes: {mended_share:.3f}; real test images: {real:.3f})"
-        path = options.out / f"{options.name}_samples.json"
         save_result(
-            path,
+            options,
             title="Samples of a VAE, recognised",
-            metric=what,
-            ours=[share],
-            published=None,
+            measure="share of 2,000 decoder means at draws from the prior given to a class with probability 0.9",
+            ours=share,
+            also={
+                "share of the rarest class": (counts.min() / counts.sum().clamp(min=1)).item(),
+                "latents from ten Gaussians fitted to training codes": mended_share,
+                "real test images": real,
+            },
+            suffix="_samples",
             **shared,
         )
-    what = f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples, {proposal}"
-    path = options.out / f"{options.name}.json"
-    save_result(path, title="Variational autoencoder", metric=what, ours=[nll], published=options.published, **shared)
+    save_result(
+        options,
+        title="Variational autoencoder",
+        measure=f"test NLL in nats, {len(test):,} images, {options.eval_samples:,} importance samples of the encoder",
+        ours=nll,
+        also={f"with {proposal}": widened, "-ELBO": -bound, "units active": active},
+        table={"binarized_mnist": "binarised MNIST", "mnist": "MNIST, binarised afresh"}.get(options.data),
+        **shared,
+    )
     plots.style()
     figure, axes = plt.subplots(3, 1, figsize=(7, 4.2))
     shown = test[:: max(1, len(test) // 20)][:20]  # spread over the set, which may be sorted by class
@@ -629,9 +648,8 @@ def report(options: argparse.Namespace, model: VAE, images: data.Images, minutes
     plots.show_images(pairs, ncols=20, title="test images, and decoder means at their encoder means", ax=axes[0])
     for name, ax in zip(samples, axes[1:], strict=True):
         plots.show_images(samples[name][:60], ncols=20, title=titles[name], ax=ax)
-    figure.savefig(options.out / f"{options.name}.png", dpi=100)
-    plt.close(figure)
+    save_figure(options, figure)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
