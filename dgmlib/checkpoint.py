@@ -51,7 +51,10 @@ def load_checkpoint(path: str | os.PathLike, state: dict[str, Any], *, whole: bo
     text = metadata["dgmlib_checkpoint"]
     if metadata.get("crc32") != str(_crc32(text, tensors)):
         raise ValueError(f"checkpoint {path} is damaged (its checksum differs), expected the bytes that were written")
-    unpack(state, tensors, json.loads(text), f"checkpoint {path}", whole)
+    try:
+        unpack(state, tensors, json.loads(text), f"checkpoint {path}", whole)
+    except KeyError as error:  # the checksum is of contents, not of the names they go by
+        raise ValueError(f"checkpoint {path} is damaged (it has no {error}), expected all that was written") from error
 
 
 def pack(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

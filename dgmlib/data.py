@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from dgmlib.core import (
     Density,
     Transform,
+    bernoulli,
     need_between,
     need_count,
     need_finite,
@@ -291,6 +292,12 @@ def dequantize(
     u = rand_like(x.to(torch.get_default_dtype()), generator=generator)
     eps = torch.finfo(u.dtype).eps  # two roundings away from either edge, so that no third one crosses it
     return ((x + u) / levels).clamp(x / levels * (1 + 2 * eps), (x + 1.0) / levels * (1 - 2 * eps))
+
+
+def fixed_binarisation(x: UInt8[Tensor, "n 1 h w"], levels: int) -> Float[Tensor, "n d"]:
+    """0/1 images whose pixels were drawn once, with a seed of their own."""
+    probs = x.flatten(1).to(torch.get_default_dtype()) / (levels - 1)
+    return bernoulli(probs, generator=torch.Generator(x.device).manual_seed(0))
 
 
 class Logit(Transform):

@@ -160,6 +160,7 @@ class gradient_step:
         self.model, self.optimizer, self.clip, self.ema, self.schedule = model, optimizer, clip, ema, schedule
         parts = {"model": model, "optimizer": optimizer, "ema": ema, "schedule": schedule, "generator": generator}
         self.state = {name: part for name, part in parts.items() if part is not None}
+        self.state["option"] = Identity({"clip": clip})
         self._mean_loss = _MeanLoss(model, loss, {} if generator is None else {"generator": generator})
         self._engine: tuple[Any, nn.Module] | None = None
 
@@ -325,7 +326,7 @@ def fit(
 
     history = History()
     run = {"state": state or {}, "history": history, "random": GlobalGenerators()}
-    run["option"] = Identity(_settings(run["state"], step) | (identity or {}))
+    run["option"] = Identity(_settings(run["state"]) | (identity or {}))
     if hasattr(batches, "load_state_dict"):
         run["batches"] = batches
     path = None if checkpoint is None else Path(checkpoint).expanduser()
@@ -384,11 +385,9 @@ def _named_numbers(name: str, values: Any) -> dict[str, Any]:
     return values
 
 
-def _settings(state: dict[str, Any], step: Any) -> dict[str, Any]:
+def _settings(state: dict[str, Any]) -> dict[str, Any]:
     """What the parts of a run were made with, by name: all that training depends on and their own state lacks."""
     found: dict[str, Any] = {}
-    if getattr(step, "clip", None) is not None:
-        found["clip"] = step.clip
     for path, leaf in leaves_of(state).items():
         if isinstance(leaf, nn.Module):
             kinds = {name: type(part).__name__ for name, part in leaf.named_modules()}
@@ -474,8 +473,8 @@ class _Alone:
             raise OSError(
                 f"checkpoint {self.path} belongs to a run that goes on (it holds {lock.name}), expected one run a file"
             ) from error
-        except OSError as error:
-            raise OSError(f"{self.path} could not be written ({error.strerror}); nothing was saved") from error
+        except OSError:  # a folder that cannot be written: the first checkpoint will say so
+            self.file = None
 
     def __exit__(self, *_: Any) -> None:
         if self.file is not None:

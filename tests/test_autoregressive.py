@@ -1,22 +1,17 @@
 """Tables, FVSBN, NADE and MADE: enumerated, differentiated, sampled both ways, trained and resumed."""
 
-import contextlib
-import io
 import itertools
-import json
 import math
 from itertools import pairwise
 
 import pytest
 import torch
-from commands import cut_short
 from exact import f64, rng
 from torch.nn import functional as F
 
-from dgmlib import autoregressive, data, plots, sequential
+from dgmlib import autoregressive, sequential
 from dgmlib.autoregressive import FVSBN, MADE, NADE, SparseNADE, Table, draw_degrees, masks
 from dgmlib.bugs import wrong
-from dgmlib.bugs.autoregressive import _filled as filled
 from dgmlib.core import Density
 from dgmlib.heads import Bernoulli, Categorical, Gaussian, MixtureOfGaussians
 from dgmlib.worlds import bit_states, even_parity
@@ -471,92 +466,3 @@ def test_data_of_another_shape_or_kind_are_refused(name, untyped):
             scores(torch.ones(2, 5))
         with pytest.raises(TypeError, match=r"^x has dtype torch.int64, expected a floating dtype"):
             scores(torch.ones(2, 6).long())
-
-
-# --- python -m dgmlib.autoregressive --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """Binarised MNIST, of 8×8 pixels and few images."""
-    digits = data.load("digits")
-    few = [
-        (getattr(digits, name)[:n] >= 8).to(torch.uint8) for name, n in (("train", 300), ("valid", 100), ("test", 40))
-    ]
-    for x in few:
-        x[..., 0, 7] = 1  # a pixel that is always on, as others are always off
-    tiny = data.Images("binarized_mnist", 2, *(F.interpolate(x, size=28) for x in few))
-    monkeypatch.setattr(data, "load", lambda name, device: tiny if name == "binarized_mnist" else None)
-    return tiny
-
-
-def run(folder, *extra):
-    options = ["--hidden", "8", "--epochs", "2", "--lr", "0.02", "--name", "t"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        autoregressive.main([*options, "--checkpoint", str(folder / "t.st"), "--out", str(folder), *extra])
-    return json.loads((folder / "t.json").read_text()), printed.getvalue()
-
-
-@pytest.mark.notes("N3-032", "N3-033", "H4-09")
-@pytest.mark.parametrize("model", ["fvsbn", "nade", "made"])
-def test_main_trains_scores_draws_and_saves(model, tiny, tmp_path, monkeypatch):
-    shown, show = [], plots.show_images
-    monkeypatch.setattr(plots, "show_images", lambda x, **options: shown.append((x, options)) or show(x, **options))
-    result, printed = run(tmp_path, "--model", model, "--published", "1.5", "someone", "--seed", "3")
-    value = result["ours"]["values"][0]
-    share = tiny.train.flatten(1).float().mean(0).clamp(0.001, 0.999)
-    apart = -Bernoulli().log_prob(tiny.test.flatten(1).float(), share.logit()[:, None]).sum(1).mean().item()
-    assert 20 < value < apart and f"test NLL {value:.2f} nats, exact" in printed
-    assert "validation log-likelihood of the best epoch: -" in printed
-    assert result["published"] == {"value": 1.5, "source": "someone"} and result["seeds"] == [3]
-    assert result["model"] == {"fvsbn": "FVSBN", "nade": "NADE 784-8", "made": "MADE 784-8"}[model]
-    assert result["command"].startswith("python -m dgmlib.autoregressive --hidden 8") and result["minutes"] < 5
-    assert "40 images, exact; the best validation epoch of 2" in result["metric"] and result["device"].startswith("cpu")
-    (samples, first), (halves, _) = shown
-    assert samples.shape == (60, 1, 28, 28) and set(samples.unique().tolist()) <= {0.0, 1.0}
-    n = 20
-    assert torch.equal(halves[:n], tiny.test[::2].float()) and first["title"] == "samples"
-    for again in halves[n:].split(n):
-        assert torch.equal(again[:, :, :14], halves[:n, :, :14])
-    assert (tmp_path / "t.png").stat().st_size > 2000
-
-
-def test_main_resumes_to_the_same_end(tiny, tmp_path):
-    whole, _ = run(tmp_path)
-    (tmp_path / "again").mkdir()
-    cut_short(run, tmp_path / "again")
-    resumed, _ = run(tmp_path / "again")
-    assert resumed["ours"] == whole["ours"]
-
-
-def test_main_cycles_through_masks_and_judges_their_mixture(tiny, tmp_path, monkeypatch):
-    seen = {}
-
-    def stop(step, batches, n_steps, score, **options):
-        seen.update(step=step, n_steps=n_steps, score=score, batches=batches, **options)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(autoregressive, "fit_best", stop)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, "--model", "made", "--masks", "3", "--batch-size", "60")
-    model, step = seen["step"].model, seen["step"]
-    assert (seen["n_steps"], seen["every"], seen["batches"].batch_size) == (10, 5, 60)
-    assert (step.schedule.T_max, step.schedule.base_lrs, step.ema is not None) == (10, [0.02], True)
-    share = tiny.train.flatten(1).float().mean(0).clamp(0.001, 0.999)
-    close(model.bias[:, 0].sigmoid(), share, 1e-6)
-    x = tiny.valid
-    with torch.no_grad():
-        expected = model.log_prob(x.flatten(1).float()).double().mean().item()
-        assert seen["score"](model) == pytest.approx(expected, abs=1e-3)
-        assert autoregressive.mean_log_prob(model, x, 7) == pytest.approx(expected, abs=1e-3)
-        flat = x.flatten(1)[:4]
-        losses = [autoregressive.negative_log_prob(model, flat, generator=rng(k)) for k in range(12)]
-        members = [-model.log_prob(flat.float(), degrees=model.degrees(k)) for k in range(3)]
-    chosen = [next(k for k in range(3) if torch.equal(loss, members[k])) for loss in losses]
-    assert set(chosen) == {0, 1, 2}
-    assert autoregressive.negative_log_prob(filled(NADE(784, 3)).float(), flat, generator=rng()).shape == (4,)
-
-
-def test_a_run_of_many_masks_shows_samples_only(tiny, tmp_path):
-    result, _ = run(tmp_path, "--model", "made", "--masks", "2", "--epochs", "1")
-    assert result["model"] == "MADE 784-8, 2 masks"

@@ -1,18 +1,11 @@
 """Losses, bound and samplers against enumeration, closed forms and each other; what ships ran on point masses first."""
 
-import contextlib
-import io
-import itertools
-import json
 import math
-import re
 from functools import partial
 
 import pytest
 import torch
-from commands import under_torchrun
 from exact import close, f64, rng
-from matplotlib.figure import Figure
 from moments import law_along
 from torch.distributions import Normal
 
@@ -470,109 +463,3 @@ def test_wrong_input_is_refused_in_one_sentence(sentence, untyped):
     with pytest.raises((ValueError, TypeError)) as refusal:
         REFUSED[sentence]()
     assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
-
-
-# --- python -m dgmlib.diffusion -------------------------------------------------------------------------------------
-
-
-def arguments(folder, *extra):
-    run = "--data digits --widths 8 16 --fold 1 --steps 12 --batch-size 32 --samples 20 --sample-steps 4 --name t"
-    bound = "--bound-steps 12 --bound-images 6"
-    paths = ["--checkpoint", str(folder / "t.safetensors"), "--out", str(folder)]
-    return [*run.split(), *bound.split(), *paths, *extra]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder, figures, savefig = tmp_path_factory.mktemp("diffusion"), [], Figure.savefig
-
-    def kept(figure, *given, **more):
-        figures.append(figure)
-        savefig(figure, *given, **more)
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        patch.setattr(Figure, "savefig", kept)
-        patch.setattr(diffusion.ProcessorTime, "seconds", 120.0)
-        diffusion.main(arguments(folder))
-    (folder / "printed").write_text(printed.getvalue())
-    return folder, figures[0]
-
-
-def test_main_trains_samples_bounds_and_saves(finished):
-    finished, figure = finished
-    result = json.loads((finished / "t.json").read_text())
-    images, curves = figure.axes
-    assert curves.get_xscale() == "log" and curves.get_ylim()[0] == 0 and "step t" in curves.get_xlabel()
-    assert len(curves.lines) == 3 and curves.get_legend() is not None
-    steps, spent = curves.lines[2].get_data()
-    assert list(steps) == list(range(1, 13)) and abs(spent[0] - result["ours"]["mean"]) < 0.01
-    assert all(a > b for a, b in itertools.pairwise(spent)) and curves.lines[0].get_ydata()[0] > spent[0]
-    assert "20 samples in 4 steps" in images.get_title()
-    assert 2 < result["ours"]["values"][0] < math.log2(17) + 1 and result["seeds"] == [0]
-    assert result["command"].startswith("python -m dgmlib.diffusion --data digits")
-    samples = json.loads((finished / "t_samples.json").read_text())
-    low, high = map(float, re.search(r"classes have from ([\d.]+)% to ([\d.]+)%", samples["metric"]).groups())
-    assert 0 <= low <= high <= 100
-    assert 0 <= samples["ours"]["mean"] <= 1 and "real test images: 0.97" in samples["metric"]
-    assert (finished / "t.png").stat().st_size > 5000
-    assert (result["minutes"], samples["minutes"]) == (2.0, 4.0)  # two of training, and two of drawing
-
-
-def test_main_says_what_it_found(finished):
-    finished, _ = finished
-    result, samples = (json.loads((finished / f"{name}.json").read_text()) for name in ("t", "t_samples"))
-    printed, number = (finished / "printed").read_text(), r"(\d+\.\d+)"
-    near = re.search(f"median distance to the nearest training image: samples {number}, test images {number}", printed)
-    told = re.search(
-        f"median distance to the nearest training image {number}, of test images {number}$", samples["metric"]
-    )
-    assert [f"{float(x):.2f}" for x in near.groups()] == list(told.groups())
-    share, real = re.search(rf"recognised: {number}% \(test images: {number}%\); by class \[", printed).groups()
-    assert float(share) == pytest.approx(100 * samples["ours"]["mean"], abs=0.06) and 97 < float(real) < 98
-    bits = re.search(
-        f"bits per dimension at most {number} ± {number} "
-        rf"\(L_0 {number}, L_1 to L_0 {number}, later {number}, L_T {number}\); "
-        f"by variance: forward {number}, posterior {number}, best {number}",
-        printed,
-    )
-    mean, error, *parts, forward, posterior, best = map(float, bits.groups())
-    assert mean == best == pytest.approx(result["ours"]["mean"], abs=6e-4) and sum(parts) == pytest.approx(
-        mean, abs=3e-3
-    )
-    assert best < min(forward, posterior) and f"± {error:.3f}; L_0 {parts[0]:.3f}, " in result["metric"]
-    beta, tilde = map(
-        float, re.search(f"with DDPM's variances: beta {number}, beta-tilde {number}$", result["metric"]).groups()
-    )
-    assert (beta, tilde) == (pytest.approx(forward, abs=6e-3), pytest.approx(posterior, abs=6e-3))
-
-
-def test_main_resumes_to_the_same_end(finished, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
-    calls, loss = [], diffusion.v_loss
-
-    def interrupted(*given, **more):
-        calls.append(0)
-        if len(calls) == 8:
-            raise Stop
-        return loss(*given, **more)
-
-    every = diffusion.fit
-    monkeypatch.setattr(diffusion, "fit", lambda *given, **more: every(*given, **more | {"every": 5}))
-    monkeypatch.setattr(diffusion, "v_loss", interrupted)
-    with pytest.raises(Stop):
-        diffusion.main(arguments(tmp_path))
-    monkeypatch.setattr(diffusion, "v_loss", loss)
-    diffusion.main(arguments(tmp_path))
-    a, b = (json.loads((folder / "t.json").read_text())["ours"] for folder in (finished[0], tmp_path))
-    assert a == b
-
-
-def test_two_processes_learn_what_one_does(tmp_path):
-    extra = ("--batch-size", "33", "--steps", "4")
-    one, two = (
-        under_torchrun("dgmlib.diffusion", lambda folder: arguments(folder, *extra), tmp_path, processes)
-        for processes in (1, 2)
-    )
-    assert abs(one - two) < 1e-3

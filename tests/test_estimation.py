@@ -1,7 +1,6 @@
 """Estimators and likelihoods against SciPy, scikit-learn, autograd, enumeration and quadrature."""
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -13,8 +12,6 @@ from exact import f64, normal, rng
 from sklearn.linear_model import Lasso, Ridge
 from torch.distributions import MultivariateNormal
 
-from dgmlib import data
-from dgmlib import estimation as est
 from dgmlib.bugs import wrong
 from dgmlib.divergences import cross_entropy, entropy, kl_divergence
 from dgmlib.estimation import (
@@ -813,22 +810,3 @@ REFUSALS = {
 def test_wrong_arguments_are_refused_by_name(untyped, call, error, sentence):
     with pytest.raises(error, match=f"^{sentence}"):
         call()
-
-
-def test_the_measured_run_writes_its_row_and_its_figure(tmp_path, monkeypatch, capsys):
-    pixels = torch.zeros(1200, 1, 4, 4, dtype=torch.uint8)
-    pixels[torch.arange(1200), 0, 0, torch.arange(1200) % 4] = 1
-    test = pixels[:1100].clone()
-    pixels[0, 0, 2, 2] = 1  # the only owner of this value
-    test[:11, 0, 3, 3] = 1  # impossible: never seen in training
-    tiny = data.Images("binarized_mnist", 2, pixels, pixels[:100], test)
-    monkeypatch.setattr(data, "load", lambda name: tiny)
-    monkeypatch.setattr("sys.argv", ["estimation", "--out", str(tmp_path)])
-    est.main()
-    row = json.loads((tmp_path / "zeros_binarized_mnist.json").read_text())
-    quarter, once, never = 300.1 / 1200.2, 1.1 / 1200.2, 0.1 / 1200.2
-    expected = -math.log(quarter) - 3 * math.log(1 - quarter) - math.log(1 - once) - 11 * math.log(1 - never)
-    expected += 0.01 * (math.log(1 - never) - math.log(never))
-    assert row["ours"]["mean"] == pytest.approx(expected, abs=1e-9)
-    assert (tmp_path / "zeros_binarized_mnist.png").stat().st_size > 5000
-    assert "impossible 1.000%, predicted 0.083%" in capsys.readouterr().out

@@ -1,6 +1,5 @@
 """Mixtures and EM: enumeration, autograd, scikit-learn iteration by iteration, and a thousand random climbs."""
 
-import json
 import math
 import warnings
 
@@ -395,25 +394,6 @@ def test_isotropic_factor_steps_find_the_closed_form_up_to_a_rotation():
     close(weight @ weight.T, exact_weight @ exact_weight.T, atol=1e-8)
     close(noise, torch.full((6,), exact_noise), atol=1e-8)
     assert not torch.allclose(weight, exact_weight, atol=1e-2)  # the axes are not identified
-
-
-# --- the command ----------------------------------------------------------------------------------------------------
-
-
-def test_the_command_resumes_to_the_same_numbers(tmp_path):
-    def run(name, steps):
-        out = tmp_path / name
-        out.mkdir(exist_ok=True)
-        arguments = f"--data digits --components 5 --steps {steps} --name coins --out {out}".split()
-        mix.main([*arguments, "--checkpoint", str(out / "coins.safetensors")])
-        return json.loads((out / "coins.json").read_text())
-
-    whole = run("whole", 20)
-    run("parts", 10)
-    resumed = run("parts", 20)
-    assert whole["ours"]["values"] == resumed["ours"]["values"]
-    assert 15 < whole["ours"]["mean"] < 25 and whole["minutes"] >= 0  # 64 independent coins: 25 nats or more
-    assert (tmp_path / "whole" / "coins.png").stat().st_size > 1000
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

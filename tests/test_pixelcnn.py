@@ -1,13 +1,11 @@
 """Masked convolutions as densities of images: sums over all of them, gradients that are exactly zero, equal samples."""
 
 import itertools
-import json
 import math
 from functools import partial
 
 import pytest
 import torch
-from commands import cut_short
 from exact import close, f64, rng
 from torch.distributions import TransformedDistribution, Uniform
 from torch.distributions.transforms import AffineTransform, SigmoidTransform
@@ -395,29 +393,6 @@ def test_the_copy_rule_draws_what_it_scores(n=100_000):
     assert ((x.mean(0) - 0.5).abs() < 6.5 * 0.5 / math.sqrt(n)).all() and set(x.unique().tolist()) == {0.0, 1.0}
     kept = (x[..., 1:, :-2] == x[..., :-1, 2:]).double().mean(0)
     assert ((kept - 0.9).abs() < 6.5 * math.sqrt(0.09 / n)).all()
-
-
-# --- python -m dgmlib.pixelcnn --------------------------------------------------------------------------------------
-
-
-def arguments(folder, *more):
-    small = ["--data", "digits", "--features", "6", "--depth", "2", "--kernel", "3", "--epochs", "1.5", "--lr", "0.02"]
-    return [*small, "--name", "t", "--checkpoint", str(folder / "t.run"), "--out", str(folder), *more]
-
-
-def test_main_trains_measures_draws_and_resumes_to_the_same_end(tmp_path):
-    ends = []
-    for folder in (tmp_path / "whole", tmp_path / "stopped"):
-        folder.mkdir()
-        if folder.name == "stopped":
-            cut_short(pixelcnn.main, arguments(folder))
-        pixelcnn.main(arguments(folder, "--published", "81.3", "a source"))
-        result = json.loads((folder / "t.json").read_text())
-        assert (folder / "t.png").stat().st_size > 5000
-        ends.append(result["ours"])
-    assert ends[0] == ends[1] and 80 < ends[0]["mean"] < 150  # uniform levels: 181.3
-    assert result["published"] == {"value": 81.3, "source": "a source"}
-    assert result["command"].startswith("python -m dgmlib.pixelcnn --data digits")
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from dgmlib.runs import fit_best
 from torch import nn
 
 from dgmlib.core import bernoulli, data_parallel, rand_like, randn_like, share
 from dgmlib.data import Batches
-from dgmlib.runs import fit_best
 from dgmlib.train import EMA, fit, gradient_step
 
 

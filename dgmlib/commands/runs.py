@@ -91,18 +91,19 @@ def run_parser(module: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def run_options(
-    parser: argparse.ArgumentParser, arguments: list[str] | None, name: str, judging: Iterable[str] = ()
+    parser: argparse.ArgumentParser, arguments: list[str] | None, name: str, free: Iterable[str] = ()
 ) -> argparse.Namespace:
     """The options in `arguments` (None: the command line), with three more: `.command` and `.commit`, which a result
     records, and `.identity`, which a checkpoint holds: every option that shapes training, so all but the general ones
-    and those that `judging` names.
+    and those named in `free`, which serve the judging or may grow, as a number of steps on no schedule may.
 
-    `name`, with the other options in braces, and with the seed if it is not 0, is the default of `--name`. A working tree with changes that no commit
-    holds is refused here, before any work, unless `--allow-dirty` says that the result need not be shown.
+    `name`, with the other options in braces, and with the seed if it is not 0, is the default of `--name`. A working
+    tree with changes that no commit holds is refused here, before any work, unless `--allow-dirty` says that the result
+    need not be shown.
     """
     options = parser.parse_args(arguments)
     general = {"device", "name", "checkpoint", "out", "allow_dirty"}
-    shaping = {key: value for key, value in vars(options).items() if key not in general | set(judging)}
+    shaping = {key: value for key, value in vars(options).items() if key not in general | set(free)}
     commit, changes = commit_of_code()
     if changes and not options.allow_dirty:
         parser.error(f"the code has changes that no commit holds ({changes}): commit them, or say --allow-dirty")
@@ -133,16 +134,6 @@ def commit_of_code() -> tuple[str | None, str]:
     changes = (git("status", "--porcelain", "--", ":/", ":(top,exclude)book/results") or "").splitlines()
     more = f" and {len(changes) - 3} more" * (len(changes) > 3)
     return git("rev-parse", "HEAD"), ", ".join(line[3:] for line in changes[:3]) + more
-
-
-def command(main: Callable[[], None]) -> None:
-    """Run `main` as a program: what it refuses ends it with that one sentence, and with status 1."""
-    try:
-        main()
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
-    except KeyboardInterrupt as error:
-        sys.exit(f"{sys.argv[0]}: {error}" if str(error) else 130)
 
 
 # --- the best model of a run ----------------------------------------------------------------------------------------
