@@ -601,9 +601,7 @@ def test_a_checkpoint_of_another_run_is_refused(other, sentence, tmp_path):
     with pytest.raises(ValueError, match=r"this run: batches refused it \(state has batch_size 4"):
         quick(step, Batches(torch.zeros(11, 3), batch_size=5), 5, checkpoint=path)
     opt = torch.optim.AdamW([{"params": step.model[0].parameters()}, {"params": step.model[3].parameters()}])
-    with pytest.raises(
-        ValueError, match=r"of state/model\.3\.weight is in group 0, expected in group 1"
-    ):
+    with pytest.raises(ValueError, match=r"of state/model\.3\.weight is in group 0, expected in group 1"):
         quick(step, batches, 5, checkpoint=path, state=step.state | {"optimizer": opt})
 
 

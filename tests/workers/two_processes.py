@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from dgmlib.runs import fit_best
+from dgmlib.commands.runs import fit_best
 from torch import nn
 
 from dgmlib.core import bernoulli, data_parallel, rand_like, randn_like, share
@@ -95,7 +95,7 @@ def best(folder):
     for steps, seed in ((4, 0), (6, 9)):
         step, batches = build(noisy, seed=seed)
         found = fit_best(step, batches, steps, score, every=2, checkpoint=folder / "run")
-    return {name: p.tolist() for name, p in found.model.named_parameters()} | {"score": found.score.item()}
+    return {name: p.tolist() for name, p in found.model.named_parameters()} | {"score": found.score}
 
 
 def two_players(folder):
