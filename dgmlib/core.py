@@ -233,6 +233,24 @@ def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
     return p
 
 
+def need_symmetric(name: str, cov: Tensor) -> Tensor:
+    """Return `cov` (..., d, d) if it is finite and equals its transpose up to rounding in single precision. Raises
+    ValueError. See `can_read`."""
+    need_shape(name, cov, (*cov.shape[:-1], cov.shape[-2]))
+    if can_read(cov):
+        asymmetry = (need_finite(name, cov) - cov.mT).abs().max().item()
+        if asymmetry > 1e-5 * cov.abs().max().item():
+            raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected a covariance")
+    return cov
+
+
+def need_covariance(name: str, cov: Tensor) -> Tensor:
+    """Return `cov` (..., d, d) if it is symmetric and positive definite. Raises ValueError. See `can_read`."""
+    if can_read(need_symmetric(name, cov)) and torch.linalg.cholesky_ex(cov).info.any():
+        raise ValueError(f"{name} is not positive definite, expected a covariance")
+    return cov
+
+
 def can_read(x: Tensor) -> bool:
     """Whether the values of `x` may be looked at here.
 
