@@ -2,6 +2,9 @@
 
 Bits are 0/1 in floating point, `(…, bits)`, with q(z) = prod_i Bernoulli(z_i; sigmoid(logits_i)). Estimates of a
 gradient stand one a row. Objectives return one value per example, in nats.
+
+Data are read where their likelihood is taken: pixels that are not 0/1 are refused. Logits, noise and values of f are
+not read: NaN among them comes out as NaN.
 """
 
 import math
@@ -12,10 +15,20 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmlib.core import Density, need_between, need_count, need_option, need_shape, need_tensor, rand_like
+from dgmlib.core import (
+    Density,
+    need_between,
+    need_count,
+    need_levels,
+    need_option,
+    need_shape,
+    need_tensor,
+    rand_like,
+)
 from dgmlib.nets import MLP
 from dgmlib.sequential import categorical_draw
 from dgmlib.vae import bernoulli_log_prob, kl_standard_normal, reparameterise
+from dgmlib.vi import one_a_row
 from dgmlib.worlds import bit_states
 
 Values = Callable[[Tensor], Tensor]  # (n, bits) -> (n,)
@@ -36,7 +49,7 @@ def exact_gradient(f: Values, logits: Float[Tensor, " bits"]) -> Float[Tensor, "
     """
     states = bit_states(need_tensor("logits", logits, 1).shape[0]).to(logits)
     q = bernoulli_log_prob(states, logits.expand_as(states)).exp()
-    return (q * f(states)) @ bit_score(states, logits)
+    return (q * one_a_row(f, states)) @ bit_score(states, logits)
 
 
 def score_function_gradient(
@@ -50,6 +63,7 @@ def score_function_gradient(
     number, or one number a row. Also called REINFORCE and policy gradient. Williams (1992).
     """
     need_shape("score", need_tensor("score", score, 2), (len(need_tensor("values", values, 1)), score.shape[1]))
+    _need_within("baseline", baseline, values.shape)
     return (values - baseline)[:, None] * score
 
 
@@ -78,6 +92,7 @@ def plane_gradient(
     """
     need_shape("z", need_tensor("z", z, 2), (len(values), need_tensor("logits", logits, 1).shape[0]))
     need_shape("slope", need_tensor("slope", slope), tuple(logits.shape))
+    _need_within("height", height, torch.Size())
     mean = logits.sigmoid()
     plane = height + (z - mean) @ slope
     return score_function_gradient(values - plane, bit_score(z, logits)) + slope * mean * (1 - mean)
@@ -91,7 +106,15 @@ def surrogate(
     Implements :eq:`eq-dis-surrogate`. The advantage in front of grad log q is held fixed.
     """
     need_shape("log_q", need_tensor("log_q", log_q), tuple(need_tensor("values", values).shape))
+    _need_within("baseline", baseline, values.shape)
     return values + (values - baseline).detach() * (log_q - log_q.detach())
+
+
+def _need_within(name: str, x: Tensor | float, shape: torch.Size) -> None:
+    """Refuse a tensor that would spread values of that shape to more of them."""
+    ours = getattr(x, "shape", torch.Size())
+    if len(ours) > len(shape) or any(a not in (1, b) for a, b in zip(ours[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"{name} has shape {tuple(ours)}, expected one number, or {tuple(shape)}")
 
 
 # --- gradients through a relaxation ---------------------------------------------------------------------------------
@@ -99,14 +122,15 @@ def surrogate(
 
 def gumbel_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Draws of -log(-log u), u uniform: the Gumbel law. Implements :eq:`eq-dis-gumbel`."""
-    u = rand_like(need_tensor("x", x), generator=generator).clamp(min=torch.finfo(x.dtype).tiny)
-    return -(-u.log()).log()
+    wide = need_tensor("x", x).to(torch.promote_types(x.dtype, torch.float32))
+    u = rand_like(wide, generator=generator).clamp(min=torch.finfo(wide.dtype).tiny)
+    return -(-u.log()).log().to(x.dtype)
 
 
 def logistic_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Draws of log u - log(1 - u), u uniform: the law of the difference of two Gumbels."""
-    eps = torch.finfo(need_tensor("x", x).dtype).eps
-    return torch.logit(rand_like(x, generator=generator), eps=eps / 2)
+    wide = need_tensor("x", x).to(torch.promote_types(x.dtype, torch.float32))
+    return torch.logit(rand_like(wide, generator=generator), eps=torch.finfo(wide.dtype).eps / 2).to(x.dtype)
 
 
 def gumbel_softmax(
@@ -161,7 +185,7 @@ def relaxed_gradient(
 
     def total(logits: Tensor) -> Tensor:
         soft = relaxed_bits(logits, logistic, temperature)
-        return f(straight_through((soft > 0.5).to(soft.dtype), soft) if hard else soft).sum()
+        return one_a_row(f, straight_through((soft > 0.5).to(soft.dtype), soft) if hard else soft).sum()
 
     return torch.func.grad(total)(logits.expand_as(logistic))
 
@@ -177,7 +201,7 @@ def straight_through_gradient(
     need_shape("z", need_tensor("z", z, 2), (len(z), need_tensor("logits", logits, 1).shape[0]))
 
     def total(logits: Tensor) -> Tensor:
-        return f(straight_through(z, logits.sigmoid())).sum()
+        return one_a_row(f, straight_through(z, logits.sigmoid())).sum()
 
     return torch.func.grad(total)(logits.expand_as(z))
 
@@ -197,6 +221,8 @@ def relaxed_moments(
     d = need_tensor("logits", logits, 1).shape[0]
     need_shape("slope", need_tensor("slope", slope), (d,))
     need_shape("curvature", need_tensor("curvature", curvature), (d, d))
+    if not torch.equal(curvature, curvature.mT):
+        raise ValueError("curvature is not symmetric, expected the second derivatives of f")
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
     # Noise -logits +- e^x: the trapezoidal rule in x is exact to rounding, also across the jump of a hard bit.
     x = torch.arange(-38, 4.5, 0.05, dtype=logits.dtype, device=logits.device)
@@ -232,7 +258,8 @@ class BitVAE(nn.Module, Density):
 
     def __init__(self, d: int, bits: int, hidden: Sequence[int] = (128,)):
         super().__init__()
-        self.encoder = MLP([need_count("d", d), *hidden, need_count("bits", bits)])
+        need_between("bits", need_count("bits", bits), 1, 16)
+        self.encoder = MLP([need_count("d", d), *hidden, bits])
         self.decoder = MLP([bits, *reversed(hidden), d])
         self.d, self.bits = d, bits
 
@@ -244,6 +271,7 @@ class BitVAE(nn.Module, Density):
     def table(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "states batch"]:
         """log p(x | z) for every state z, decoding each state once for all examples."""
         need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        need_levels("x", x, 2)
         logits = self.decoder(self._states())
         return logits @ x.T - F.softplus(logits).sum(1, keepdim=True)
 
@@ -325,6 +353,7 @@ class LabelVAE(nn.Module):
         """
         need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
         need_shape("label", need_tensor("label", label, floating=False), (len(x),))
+        need_levels("label", label, self.n_classes)
         y = F.one_hot(label, self.n_classes).to(x.dtype)
         mean, log_var = self.encoder(torch.cat([x, y], 1)).chunk(2, 1)
         z = reparameterise(mean, log_var, generator=generator)[0]

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmlib.choices import straight_through
-from dgmlib.core import need_between, need_count, need_shape, need_tensor
+from dgmlib.core import (
+    by_blocks,
+    can_read,
+    need_between,
+    need_count,
+    need_finite,
+    need_levels,
+    need_shape,
+    need_tensor,
+)
+from dgmlib.metrics import _distances as distances
 from dgmlib.nets import Residual
 from dgmlib.transformer import CausalTransformer
 
@@ -23,10 +33,18 @@ from dgmlib.transformer import CausalTransformer
 
 
 def nearest_code(z: Float[Tensor, "*batch d"], codebook: Float[Tensor, "k d"]) -> Int64[Tensor, "*batch"]:
-    """Which row of `codebook` each vector is nearest to. Implements :eq:`eq-dis-nearest`."""
+    """Which row of `codebook` each vector is nearest to. Implements :eq:`eq-dis-nearest`.
+
+    The first of several at the same distance. Rows go in blocks (`dgmlib.core.BLOCK`).
+    """
     need_shape("z", need_tensor("z", z), (*z.shape[:-1], need_tensor("codebook", codebook, 2).shape[1]))
-    # |z - e|^2 without |z|^2, which is the same for every code: a matrix product instead of all the differences.
-    return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
+    if can_read(z):
+        need_finite("z", z), need_finite("codebook", codebook)
+    with torch.no_grad():
+        rows, codebook = (
+            x.to(torch.promote_types(x.dtype, torch.float32)) for x in (z.reshape(-1, z.shape[-1]), codebook)
+        )
+        return by_blocks(lambda rows: distances(rows, codebook).argmin(1), len(codebook), rows).view(z.shape[:-1])
 
 
 def vq_penalties(
@@ -68,9 +86,7 @@ def perplexity(codes: Int64[Tensor, "*batch"], n_codes: int) -> Float[Tensor, ""
     Implements :eq:`eq-dis-perplexity`. From 1 to `n_codes`. Raises ValueError (a code out of range).
     """
     need_count("n_codes", n_codes)
-    low, high = need_tensor("codes", codes, floating=False).aminmax()
-    if low < 0 or high >= n_codes:
-        raise ValueError(f"codes reaches from {low} to {high}, expected integers from 0 to {n_codes - 1}")
+    need_levels("codes", need_tensor("codes", codes, floating=False), n_codes)
     p = codes.flatten().bincount(minlength=n_codes).double() / codes.numel()
     return torch.special.entr(p).sum().exp()
 
@@ -139,7 +155,8 @@ class VQVAE(nn.Module):
 
     def outputs(self, x: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch places d"]:
         """The encoder's vectors, before the nearest code takes their place."""
-        h = 2 * need_shape("x", need_tensor("x", x, 4), (len(x), 1, *self.sides[0])) / (self.levels - 1) - 1
+        need_shape("x", need_tensor("x", x, 4), (len(x), 1, *self.sides[0]))
+        h = 2 * need_levels("x", x, self.levels) / (self.levels - 1) - 1
         for i, conv in enumerate(self.down):
             h = conv(F.silu(h) if i else h)
         return self.before(h).flatten(2).mT
@@ -159,12 +176,14 @@ class VQVAE(nn.Module):
         self, x: Float[Tensor, "batch 1 h w"], vectors: Float[Tensor, "batch places d"]
     ) -> Float[Tensor, " batch"]:
         """log p(x | vectors), the mass of grey levels, in nats."""
+        need_shape("x", need_tensor("x", x, 4), (len(x), 1, *self.sides[0]))
         log_p = self.logits(vectors).log_softmax(-1)
-        return log_p.gather(-1, x[:, 0].long()[..., None]).flatten(1).sum(1)
+        return log_p.gather(-1, need_levels("x", x, self.levels)[:, 0].long()[..., None]).flatten(1).sum(1)
 
     def pixel_means(self, codes: Int64[Tensor, "batch places"]) -> Float[Tensor, "batch 1 h w"]:
         """E[x | codes], in grey levels."""
         need_shape("codes", need_tensor("codes", codes, 2, floating=False), (len(codes), self.n_places))
+        need_levels("codes", codes, len(self.codebook))
         p = self.logits(self.codebook[codes]).softmax(-1)
         return (p @ torch.arange(self.levels, dtype=p.dtype, device=p.device))[:, None]
 

@@ -4,6 +4,9 @@ The model is a Markov chain z_T -> ... -> z_1 -> x. Lists run upwards: entry t -
 walk the chain upwards (`bottom_up`), downwards (`top_down`, the ladder), or give each layer its law from x alone
 (`factorised`). Objectives return one value per example, in nats.
 
+Data are read where their likelihood is taken: pixels that are not 0/1 are refused. What networks make of them is not
+read: NaN in a mean, a log-variance, a latent or a rate comes out as NaN.
+
 `python -m dgmlib.hierarchical --data binarized_mnist` trains, evaluates, samples and saves; run again, it resumes.
 """
 
@@ -19,8 +22,10 @@ from dgmlib import vae
 from dgmlib.core import (
     Density,
     bernoulli,
+    by_blocks,
     need_between,
     need_count,
+    need_covariance,
     need_finite,
     need_option,
     need_shape,
@@ -47,6 +52,9 @@ def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -
 
     Implements :eq:`eq-hier-push`.
     """
+    rows, columns = need_tensor("kernel.weight", kernel.weight, 2).shape
+    need_shape("kernel.shift", kernel.shift, (rows,)), need_shape("kernel.cov", kernel.cov, (rows, rows))
+    need_shape("mean", mean, (columns,)), need_shape("cov", cov, (columns, columns))
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
 
 
@@ -56,6 +64,7 @@ def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]
     Implements :eq:`eq-hier-reverse`.
     """
     mean_b, cov_b = push(kernel, mean, cov)
+    need_covariance("the cov of b", cov_b)
     gain = torch.linalg.solve(cov_b, kernel.weight @ cov).mT  # cov W^T (W cov W^T + C)^{-1}
     return Kernel(gain, mean - gain @ mean_b, cov - gain @ kernel.weight @ cov)
 
@@ -78,7 +87,7 @@ class LinearChain(Density):
             if self.kernels:
                 need_shape(f"the weight of {name}", weight, (self.kernels[-1].weight.shape[1], columns))
             need_shape(f"the shift of {name}", shift, (rows,))
-            need_shape(f"the cov of {name}", cov, (rows, rows))
+            need_covariance(f"the cov of {name}", need_shape(f"the cov of {name}", cov, (rows, rows)))
             self.kernels.append(Kernel(weight, shift, cov))
         self.d, self.n_layers = len(self.kernels[0].shift), len(self.kernels)
 
@@ -122,6 +131,8 @@ def turned(upwards: Sequence[Kernel]) -> list[Kernel]:
     Implements :eq:`eq-hier-turned`. Entry t - 1 is q(z_t | z_{t+1}, x), a step from the vector (z_{t+1}, x); the last
     is q(z_T | x).
     """
+    if not upwards:
+        raise ValueError("upwards is empty, expected at least q(z_1 | x)")
     slope, shift, cov = upwards[0]  # q(z_t | x) = N(slope x + shift, cov)
     downwards = []
     for kernel in upwards[1:]:
@@ -162,12 +173,13 @@ def linear_terms(chain: LinearChain, encoder: Sequence[Kernel], x: Float[Tensor,
 
     Implements :eq:`eq-hier-linear-terms`. `encoder` is in the form of `turned`.
     """
-    x = need_shape("x", need_tensor("x", x, 2), (len(x), chain.d)).to(torch.float64)
+    x = need_finite("x", need_shape("x", need_tensor("x", x, 2), (len(x), chain.d))).to(torch.float64)
     if len(encoder) != chain.n_layers:
         raise ValueError(f"encoder has {len(encoder)} layers, expected {chain.n_layers} as the chain")
     rates, mean, cov = [], x.new_zeros(len(x), 0), x.new_zeros(0, 0)  # of the layer above: over the top there is none
     for t in reversed(range(chain.n_layers)):
         k, n_above = len(encoder[t].shift), mean.shape[1]
+        need_shape(f"encoder[{t}].weight", encoder[t].weight, (k, n_above + chain.d))
         own, outside = encoder[t].weight.split([n_above, chain.d], 1)
         top = Kernel(x.new_zeros(k, n_above), x.new_zeros(k), _eye(k, x))
         model = chain.kernels[t + 1] if t + 1 < chain.n_layers else top
@@ -301,15 +313,25 @@ class HierarchicalVAE(nn.Module):
 
         Implements :eq:`eq-hier-infer`. `widen` multiplies q's deviations, on a way down not beyond those of p.
         """
+        return self._walk(x, self._noise(x, n_samples, generator), widen)
+
+    def _noise(self, x: Tensor, n_samples: int, generator: torch.Generator | None) -> list[Tensor]:
+        """What the walk draws of each layer, `(batch, n_samples, k)`, in its order."""
         need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        order = range(len(self.latents)) if self.inference == "bottom_up" else reversed(range(len(self.latents)))
+        like = x[:, None, :1].expand(-1, need_count("n_samples", n_samples), -1)
+        drawn = {t: randn_like(like.expand(-1, -1, self.latents[t]), generator=generator) for t in order}
+        return [drawn[t] for t in range(len(self.latents))]
+
+    def _walk(self, x: Float[Tensor, "batch d"], noise: Sequence[Tensor], widen: float) -> list[Layer]:
         need_between("widen", widen, 0.0, math.inf, open_ends=True)
-        shape = (need_count("n_samples", n_samples), len(x), -1)
+        shape = (noise[0].shape[1], len(x), -1)
         if self.inference == "bottom_up":
             z, laws = [], []
-            for up, head in zip(self.up, self.heads, strict=True):
+            for up, head, drawn in zip(self.up, self.heads, noise, strict=True):
                 q = head(up(z[-1] if z else x)).expand(shape).chunk(2, -1)
                 laws.append(_wider(q, widen))
-                z.append(_draw(laws[-1], generator))
+                z.append(_draw(laws[-1], drawn))
             return [Layer(*parts) for parts in zip(z, laws, self.prior(z), strict=True)]
         evidence, layers = [], []
         for up, head in zip(self.up, self.heads, strict=True):
@@ -319,7 +341,7 @@ class HierarchicalVAE(nn.Module):
         for t in reversed(range(len(evidence))):
             q = combine(evidence[t], p) if layers and self.inference == "top_down" else evidence[t]
             q = _wider(q, widen, p[1])
-            layers.insert(0, Layer(_draw(q, generator), q, p))
+            layers.insert(0, Layer(_draw(q, noise[t]), q, p))
             if t:
                 p = self.down[t](layers[0].z).chunk(2, -1)
         return layers
@@ -370,18 +392,24 @@ class HierarchicalVAE(nn.Module):
         chunk: int = 50,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " batch"]:
-        """The importance-sampled log p(x), `chunk` of the `n_samples` at a time: unbiased for p, low for log p."""
-        parts = []
+        """The importance-sampled log p(x), `chunk` of the `n_samples` at a time: unbiased for p, low for log p.
+
+        Rows go in blocks (`dgmlib.core.BLOCK`), which changes the memory only.
+        """
+
+        def log_sum(x: Tensor, *noise: Tensor) -> Float[Tensor, " batch"]:
+            return _log_ratio(self, x, self._walk(x, noise, widen)).logsumexp(0)
+
+        widest, parts = max(len(weight) for weight in self.parameters()), []
         for first in range(0, need_count("n_samples", n_samples), need_count("chunk", chunk)):
-            size = min(chunk, n_samples - first)
-            parts.append(log_weights(self, x, size, widen=widen, generator=generator).logsumexp(0))
+            noise = self._noise(x, min(chunk, n_samples - first), generator)
+            parts.append(by_blocks(log_sum, 4 * noise[0].shape[1] * widest, x, *noise))
         return torch.stack(parts).logsumexp(0) - math.log(n_samples)
 
 
-def _draw(law: Law, generator: torch.Generator | None) -> Float[Tensor, "samples batch k"]:
-    """One reparameterised draw for each sample and example."""
+def _draw(law: Law, noise: Float[Tensor, "batch samples k"]) -> Float[Tensor, "samples batch k"]:
+    """One reparameterised draw for each sample and example, of noise whose rows processes and blocks can share."""
     mean, log_var = law
-    noise = randn_like(mean.transpose(0, 1), generator=generator)  # the batch first: its rows are dealt to processes
     return mean + (0.5 * log_var).exp() * noise.transpose(0, 1)
 
 
@@ -407,7 +435,10 @@ def log_weights(
 
     Implements :eq:`eq-hier-log-weights`.
     """
-    layers = model.infer(x, n_samples, widen=widen, generator=generator)
+    return _log_ratio(model, x, model.infer(x, n_samples, widen=widen, generator=generator))
+
+
+def _log_ratio(model: HierarchicalVAE, x: Tensor, layers: Sequence[Layer]) -> Float[Tensor, "samples batch"]:
     ratios = (normal_log_prob(z, *p) - normal_log_prob(z, *q) for z, q, p in layers)
     return model.log_likelihood(x, layers[0].z) + sum(ratios)
 

@@ -3,6 +3,9 @@
 A `VAE` is a prior N(0, I), a decoder p(x | z) and an encoder q(z | x) = N(mean(x), diag(exp(log_var(x)))). Objectives
 return one value per example, in nats; importance samples stand along a first axis of their own: `(k, batch)`.
 
+Data are read where their likelihood is taken: a Bernoulli law refuses pixels that are not 0/1. What networks make of
+them is not read: NaN in a mean, a log-variance, a latent or a log-weight comes out as NaN.
+
 `python -m dgmlib.vae --data binarized_mnist` trains, evaluates, samples and saves; run again, it resumes.
 """
 
@@ -16,11 +19,14 @@ from torch.nn import functional as F
 
 from dgmlib.core import (
     bernoulli,
+    by_blocks,
     need_between,
     need_count,
     need_finite,
+    need_levels,
     need_option,
     need_shape,
+    need_symmetric,
     need_tensor,
     randn_like,
 )
@@ -47,17 +53,19 @@ def normal_log_prob(
 def bernoulli_log_prob(x: Float[Tensor, "*#batch d"], logits: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
     """sum_i x_i log sigmoid(l_i) + (1 - x_i) log sigmoid(-l_i): the log-mass of 0/1 pixels, in nats.
 
-    Implements :eq:`eq-vae-bernoulli`. Summed over pixels. For grey x in between the same expression is no log-density:
-    see `continuous_bernoulli_log_norm`.
+    Implements :eq:`eq-vae-bernoulli`. Summed over pixels. Grey x in between are refused, as the same expression is no
+    log-density: see `continuous_bernoulli_log_norm`.
     """
     need_shape("logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("x", x).shape[-1]))
+    need_levels("x", x, 2)
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
 def continuous_bernoulli_log_norm(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """log C with C = 1 / (integral over [0, 1] of p^x (1 - p)^(1 - x)), p = sigmoid(logits).
 
-    Implements :eq:`eq-vae-continuous-bernoulli`: log(2 u / tanh u) with u = logits / 2.
+    Implements :eq:`eq-vae-continuous-bernoulli`: log(2 u / tanh u) with u = logits / 2. The log-density of a grey x in
+    [0, 1] is x logits - softplus(logits) + log C.
     Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
     """
     u = need_tensor("logits", logits).abs() / 2
@@ -116,7 +124,9 @@ class VAE(nn.Module):
     """p(z) = N(0, I), a decoder and an encoder that are MLPs with the hidden sizes mirrored.
 
     `likelihood` is "bernoulli" (0/1 data, the decoder gives logits) or "gaussian" (it gives means; one variance for
-    all pixels, `noise_var`, fixed, or learned when None). `hidden=()` makes both maps affine.
+    all pixels, `noise_var`, fixed, or learned when None). A learned variance starts at `start_var`, the pixels' own
+    variance over the data, say: started at 1, right for data scaled to unit variance, it takes Adam long to come down
+    to that of faces in [0, 1]. `hidden=()` makes both maps affine.
 
     Its methods, and what uses them, refuse data and latents of another shape or dtype.
     Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
@@ -130,6 +140,7 @@ class VAE(nn.Module):
         *,
         likelihood: str = "bernoulli",
         noise_var: float | None = None,
+        start_var: float = 1.0,
         activation: Callable[[], nn.Module] = nn.ReLU,
     ):
         super().__init__()
@@ -138,7 +149,9 @@ class VAE(nn.Module):
         self.encoder = MLP([d, *hidden, 2 * k], activation)
         self.decoder = MLP([k, *reversed(hidden), d], activation)
         if noise_var is None:
-            self.log_noise_var = nn.Parameter(torch.zeros(())) if likelihood == "gaussian" else None
+            need_between("start_var", start_var, 0.0, math.inf, open_ends=True)
+            start = torch.tensor(math.log(start_var))
+            self.log_noise_var = nn.Parameter(start) if likelihood == "gaussian" else None
         else:
             need_option("likelihood beside a noise_var", likelihood, ("gaussian",))
             need_between("noise_var", noise_var, 0.0, math.inf, open_ends=True)
@@ -192,14 +205,18 @@ class VAE(nn.Module):
 
         Implements :eq:`eq-vae-importance`. The proposal is q(z | x) with its standard deviations times `widen`: the
         estimate is as honest with any, and less low with a little more than 1, as encoders are too sure of themselves.
-        Not differentiable.
+        Not differentiable. Rows are decoded in blocks (`dgmlib.core.BLOCK`), which changes the memory only.
         """
-        total = None
+
+        def log_sum(x: Tensor, z: Tensor, mean: Tensor, log_var: Tensor) -> Float[Tensor, " batch"]:
+            return _log_ratio(self, x, z.transpose(0, 1), mean, log_var).logsumexp(0)
+
+        mean, log_var = _proposal(self, x, widen)
+        widest, parts = max(len(weight) for weight in self.parameters() if weight.ndim), []
         for first in range(0, need_count("n_samples", n_samples), need_count("chunk", chunk)):
-            weights = log_weights(self, x, min(chunk, n_samples - first), widen=widen, generator=generator)
-            part = weights.logsumexp(0)
-            total = part if total is None else torch.logaddexp(total, part)
-        return total - math.log(n_samples)
+            z = reparameterise(mean, log_var, min(chunk, n_samples - first), generator=generator)
+            parts.append(by_blocks(log_sum, 4 * len(z) * widest, x, z.transpose(0, 1), mean, log_var))
+        return torch.stack(parts).logsumexp(0) - math.log(n_samples)
 
 
 # --- objectives -----------------------------------------------------------------------------------------------------
@@ -242,10 +259,17 @@ def log_weights(
 
     Implements :eq:`eq-vae-log-weights`. Feed it to `vi.iwae_bound`, `vi.log_prob_is` or `renyi_bound`.
     """
+    mean, log_var = _proposal(model, x, widen)
+    return _log_ratio(model, x, reparameterise(mean, log_var, n_samples, generator=generator), mean, log_var)
+
+
+def _proposal(model: VAE, x: Float[Tensor, "batch d"], widen: float) -> Gaussian:
     need_between("widen", widen, 0.0, math.inf, open_ends=True)
     mean, log_var = model.encode(x)
-    log_var = log_var + 2 * math.log(widen)
-    z = reparameterise(mean, log_var, n_samples, generator=generator)
+    return mean, log_var + 2 * math.log(widen)
+
+
+def _log_ratio(model: VAE, x: Tensor, z: Tensor, mean: Tensor, log_var: Tensor) -> Float[Tensor, "samples batch"]:
     return model.log_joint(x, z) - normal_log_prob(z, mean, log_var)
 
 
@@ -288,7 +312,13 @@ def renyi_bound(log_weights: Float[Tensor, "samples batch"], alpha: float) -> Fl
     need_between("alpha", alpha, -math.inf, math.inf, open_ends=True)
     if alpha == 1:
         return log_weights.mean(0)
-    return log_mean_exp((1 - alpha) * log_weights, 0) / (1 - alpha)
+    best = (log_weights.amax(0) if alpha < 1 else log_weights.amin(0)).detach()
+    best = best.clamp(min=torch.finfo(best.dtype).min)
+    shifted = (1 - alpha) * (log_weights - best)
+    lost = shifted.expm1().mean(0)  # near alpha = 1 the log of a mean power, itself near 1, has few digits left
+    near = lost > -0.5
+    log_mean = torch.where(near, torch.where(near, lost, 0.0).log1p(), log_mean_exp(shifted, 0))
+    return best + log_mean / (1 - alpha)
 
 
 # --- what the encoder does to the data as a whole -------------------------------------------------------------------
@@ -299,14 +329,16 @@ def aggregate_log_prob(
 ) -> Float[Tensor, " n"]:
     """log q(z), q(z) = (1/N) sum_i q(z | x_i): the mixture of the encoder's Gaussians over a data set.
 
-    Implements :eq:`eq-vae-aggregate`.
+    Implements :eq:`eq-vae-aggregate`. Differences are taken before squares: where q is sharp, the digits of a small
+    |z - m|^2 are lost in |z|^2 - 2 z m + |m|^2. Without gradients, rows of z go in blocks (`dgmlib.core.BLOCK`).
     """
     need_shape("log_var", log_var, tuple(need_tensor("mean", mean, 2).shape))
     need_shape("z", need_tensor("z", z, 2), (len(z), mean.shape[1]))
-    precision = (-log_var).exp()  # |z - m|^2 written out, so that the sum over coordinates is a matrix product
-    offset = -0.5 * (LOG_2PI + log_var + mean.square() * precision).sum(-1)
-    log_q = (z @ (mean * precision).T) - 0.5 * z.square() @ precision.T + offset  # (n, data)
-    return log_mean_exp(log_q, 1)
+
+    def log_q(z: Tensor) -> Float[Tensor, " n"]:
+        return log_mean_exp(normal_log_prob(z[:, None], mean, log_var), 1)
+
+    return by_blocks(log_q, 3 * mean.numel(), z)
 
 
 def fit_prior(codes: Float[Tensor, "n k"], n_components: int, *, seed: int = 0) -> GaussianMixture:
@@ -314,10 +346,10 @@ def fit_prior(codes: Float[Tensor, "n k"], n_components: int, *, seed: int = 0) 
 
     Implements :eq:`eq-vae-ex-post`. Ghosh et al. (2020), "From variational to deterministic autoencoders".
     """
-    need_count("n_components", n_components)
+    points = need_finite("codes", need_tensor("codes", codes, 2)).double().cpu().numpy()
+    need_between("n_components", need_count("n_components", n_components), 1, len(points))
     from sklearn.mixture import GaussianMixture as Fit
 
-    points = need_finite("codes", need_tensor("codes", codes, 2)).double().cpu().numpy()
     fit = Fit(n_components, max_iter=300, random_state=seed).fit(points)
     return GaussianMixture(
         *(torch.from_numpy(x).to(codes.device) for x in (fit.weights_, fit.means_, fit.covariances_))
@@ -345,7 +377,10 @@ def water_filling(
     """
     need_between("noise_var", noise_var, 0.0, math.inf, open_ends=True)
     ordered = need_finite("eigenvalues", need_tensor("eigenvalues", eigenvalues, 1)).sort(descending=True).values
-    coded = (ordered > noise_var) & (torch.arange(len(ordered), device=ordered.device) < (k or len(ordered)))
+    if ordered[-1] < -1e-5 * ordered[0].abs():
+        raise ValueError(f"eigenvalues has a negative entry ({ordered[-1]:.3g}), expected those of a covariance")
+    k = len(ordered) if k is None else need_count("k", k)
+    coded = (ordered > noise_var) & (torch.arange(len(ordered), device=ordered.device) < k)
     rate = 0.5 * (ordered[coded] / noise_var).log().sum()
     return rate, torch.where(coded, noise_var, ordered).sum()
 
@@ -357,7 +392,8 @@ def ppca(cov: Float[Tensor, "d d"], k: int, noise_var: float | None = None) -> t
     negative; the best noise_var (when None) is the mean of the other eigenvalues. Any rotation W R is as likely, but
     only this one has a diagonal posterior. Tipping & Bishop (1999).
     """
-    values, vectors = torch.linalg.eigh(need_finite("cov", need_tensor("cov", cov, 2)))
+    need_symmetric("cov", need_tensor("cov", cov, 2))
+    values, vectors = torch.linalg.eigh(cov)
     need_between("k", need_count("k", k), 1, len(values) - (noise_var is None))
     values, vectors = values.flip(0), vectors.flip(1)
     if noise_var is None:
@@ -386,6 +422,10 @@ def linear_elbo(
 
     Implements :eq:`eq-vae-linear-elbo`: E_q|x - W z - mu|^2 = |x - W mean - mu|^2 + sum_j var_j |w_j|^2.
     """
+    need_shape("x", need_tensor("x", x, 2), (len(x), world.d))
+    need_shape("mean", need_tensor("mean", mean, 2), (len(x), world.k))
+    need_shape("log_var", need_tensor("log_var", log_var, 2), (len(x), world.k))
+    need_finite("x", x)
     error = (x - world.mean - mean @ world.weight.T).square().sum(-1) + log_var.exp() @ world.weight.square().sum(0)
     noise_var = world.noise_std**2
     log_lik = -0.5 * (world.d * (LOG_2PI + math.log(noise_var)) + error / noise_var)
@@ -404,7 +444,9 @@ def grid_log_joint(model: VAE, x: Float[Tensor, "batch d"], axis: Float[Tensor, 
     """
     if (model.k, model.likelihood) != (2, "bernoulli"):
         raise ValueError(f"model has {model.k} latents and a {model.likelihood} likelihood, expected 2 and bernoulli")
-    z = torch.cartesian_prod(axis, axis)
+    need_shape("x", need_tensor("x", x, 2), (len(x), model.d))
+    need_levels("x", x, 2)
+    z = torch.cartesian_prod(_need_even("axis", axis), axis)
     logits = model.decoder(z)
     log_prior = -LOG_2PI - 0.5 * z.square().sum(1)
     return (x @ logits.T + (log_prior - F.softplus(logits).sum(1))).view(len(x), len(axis), len(axis))
@@ -417,7 +459,15 @@ def grid_evidence(log_joint: Float[Tensor, "batch n n"], axis: Float[Tensor, " n
     inside the grid and is wider than the spacing.
     """
     need_shape("log_joint", need_tensor("log_joint", log_joint, 3), (len(log_joint), len(axis), len(axis)))
+    _need_even("axis", axis)
     return log_joint.flatten(1).logsumexp(1) + 2 * torch.log(axis[1] - axis[0])
+
+
+def _need_even(name: str, axis: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    gaps = need_tensor(name, axis, 1).diff()
+    if not (len(axis) > 1 and (gaps > 0).all() and gaps.max() < 1.01 * gaps.min()):
+        raise ValueError(f"{name} has {len(axis)} points, expected two or more that rise by equal steps")
+    return axis
 
 
 def grid_elbo(
@@ -452,6 +502,8 @@ def best_ellipse(
     Implements :eq:`eq-vae-gaps`. What the encoder loses against it is the amortisation gap; what it still loses against
     log p(x), the approximation gap. An example keeps its start if that was better. Cremer, Li & Duvenaud (2018).
     """
+    need_between("learning_rate", learning_rate, 0.0, math.inf, open_ends=True)
+    need_finite("log_joint", log_joint), need_finite("mean", mean), need_finite("log_var", log_var)
     start = [part.detach() for part in (mean, log_var)]
     parts = [part.clone().requires_grad_() for part in start]
     optimizer = torch.optim.Adam(parts, lr=learning_rate)

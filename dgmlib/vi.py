@@ -3,6 +3,8 @@
 Shapes: latents z are `(k, batch, latent)`, K draws for each datum; whatever is computed of them is `(k, batch)`; bounds
 and estimates of log p(x) are `(batch,)`, one a datum. A Gaussian q(z | x) is a mean `(batch, latent)` and a lower
 triangular root `chol` of its covariance `(batch, latent, latent)`. Everything is in nats.
+
+Log-weights, draws and noise are computed, not data: NaN among them is not looked for, and comes out as NaN.
 """
 
 import math
@@ -15,8 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dgmlib.core import (
+    can_read,
     need_between,
     need_count,
+    need_covariance,
     need_finite,
     need_probabilities,
     need_shape,
@@ -56,12 +60,14 @@ def iwae_bound(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]
 
 
 def effective_sample_size(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
-    """(sum_k w_k)^2 / sum_k w_k^2, between 1 and K. Implements :eq:`eq-ess`. Kong, 1992.
+    """(sum_k w_k)^2 / sum_k w_k^2, between 1 and K; 0 where every weight is zero. Implements :eq:`eq-ess`. Kong, 1992.
 
     It measures the spread of the weights that were drawn: it cannot see a region that q never visits.
     """
     need_tensor("log_weights", log_weights, 2)
-    return (2 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2 * log_weights, 0)).exp()
+    total = torch.logsumexp(log_weights, 0)
+    size = (2 * total - torch.logsumexp(2 * log_weights, 0)).exp()
+    return torch.where(total == -math.inf, 0.0, size)
 
 
 def elbo(log_joint: Float[Tensor, "k batch"], log_q: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
@@ -85,6 +91,8 @@ def renyi2_gaussian(
     than half the variance, in any direction, has weights of infinite variance.
     """
     need_shape("mean_q", need_tensor("mean_q", mean_q), need_tensor("mean_p", mean_p).shape)
+    need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
+    need_covariance("cov_p", cov_p), need_covariance("cov_q", cov_q)
     root, failed = torch.linalg.cholesky_ex(2 * cov_q - cov_p)
     root = torch.where((failed > 0)[..., None, None], torch.eye(root.shape[-1]).to(root), root)
     shift = torch.linalg.solve_triangular(root, (mean_p - mean_q)[..., None], upper=False).square().sum((-2, -1))
@@ -131,14 +139,19 @@ def gaussian_log_prob(
     _need_gaussian(mean, chol)
     need_shape("z", need_tensor("z", z, 3), (z.shape[0], *mean.shape))
     noise = torch.linalg.solve_triangular(chol, (z - mean).permute(1, 2, 0), upper=False)  # (batch, d, k)
-    log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_det = _log_det(chol)
     return (-noise.square().sum(1) / 2 - mean.shape[1] * LOG_2PI / 2 - log_det[:, None]).T
 
 
 def gaussian_entropy(chol: Float[Tensor, "batch d d"]) -> Float[Tensor, " batch"]:
     """d/2 log(2 pi e) + log|det chol|, the entropy of N(., chol chol^T). Implements :eq:`eq-gaussian-entropy`."""
     d = need_tensor("chol", chol, 3).shape[-1]
-    return d * (LOG_2PI + 1) / 2 + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return d * (LOG_2PI + 1) / 2 + _log_det(chol)
+
+
+def _log_det(chol: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+    """log |det|: a root may have a negative diagonal."""
+    return chol.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
 
 # --- a model whose evidence is known --------------------------------------------------------------------------------
@@ -184,6 +197,19 @@ Values = Callable[[Tensor], Tensor]  # (n, d) -> (n,)
 def _need_diagonal(mean: Tensor, std: Tensor, noise: Tensor) -> None:
     need_shape("std", need_tensor("std", std), need_tensor("mean", mean, 1).shape)
     need_shape("noise", need_tensor("noise", noise, 2), (noise.shape[0], mean.shape[0]))
+    need_positive("std", std)
+
+
+def need_positive(name: str, x: Tensor) -> Tensor:
+    """Return `x` if its values are positive and finite. Raises ValueError."""
+    if can_read(x) and not ((x > 0) & (x < math.inf)).all():
+        raise ValueError(f"{name} reaches from {x.min():.3g} to {x.max():.3g}, expected positive finite numbers")
+    return x
+
+
+def one_a_row(f: Values, z: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """f(z), refused by name unless it is one number a row: a column would be spread over a square."""
+    return need_shape("f(z)", need_tensor("f(z)", f(z)), (len(z),))
 
 
 def pathwise_gradient(
@@ -194,7 +220,7 @@ def pathwise_gradient(
     Implements :eq:`eq-pathwise`. Unbiased when f is differentiable and does not jump; for a step it returns 0.
     """
     _need_diagonal(mean, std, noise)
-    slope = torch.func.grad(lambda z: f(z).sum())(mean + std * noise)
+    slope = torch.func.grad(lambda z: one_a_row(f, z).sum())(mean + std * noise)
     return slope, slope * noise
 
 
@@ -211,7 +237,7 @@ def score_function_gradient(
     multiplies. Williams, 1992.
     """
     _need_diagonal(mean, std, noise)
-    advantage = f(mean + std * noise)[:, None] - baseline
+    advantage = one_a_row(f, mean + std * noise)[:, None] - baseline
     return advantage * noise / std, advantage * (noise.square() - 1) / std
 
 
@@ -224,7 +250,8 @@ def best_baseline(
     """
     need_shape("values", need_tensor("values", values), need_probabilities("weights", weights, 1).shape)
     need_shape("score", need_tensor("score", score, 2), (values.shape[0], score.shape[1]))
-    squares = weights[:, None] * score.square()
+    squares = weights[:, None] * need_finite("score", score).square()
+    need_positive("the mean square of score", squares.sum(0))
     return (squares * values[:, None]).sum(0) / squares.sum(0)
 
 
@@ -275,7 +302,9 @@ def cavi_gaussian(
     d = need_tensor("mean", mean, 1).shape[0]
     need_shape("precision", need_tensor("precision", precision), (d, d))
     path = [need_shape("start", need_tensor("start", start), (d,))]
-    for _ in range(need_count("n_sweeps", n_sweeps)):
+    need_count("n_sweeps", n_sweeps)
+    need_finite("mean", mean), need_finite("start", start), need_covariance("precision", precision)
+    for _ in range(n_sweeps):
         offset = path[-1] - mean
         for i in range(d):
             offset[i] -= precision[i] @ offset / precision[i, i]
@@ -343,8 +372,8 @@ def tempered_posterior(
 
     Implements :eq:`eq-tempered`: S = (I + beta W^T W / sigma^2)^-1, m = beta S W^T (x - mu) / sigma^2.
     """
-    need_between("beta", beta, 0.0, math.inf)
-    need_shape("x", need_tensor("x", x, 2), (x.shape[0], world.d))
+    need_between("beta", beta, 0.0, 1.0)
+    need_finite("x", need_shape("x", need_tensor("x", x, 2), (x.shape[0], world.d)))
     slope = beta / world.noise_std**2
     identity = torch.eye(world.k, dtype=world.weight.dtype, device=world.weight.device)
     cov = torch.cholesky_inverse(torch.linalg.cholesky(identity + slope * world.weight.T @ world.weight))
@@ -387,6 +416,8 @@ def annealed_importance(
     """
     if need_tensor("betas", betas, 1).shape[0] < 2:
         raise ValueError("betas has one entry, expected a path of at least two")
+    if not ((betas >= 0) & (betas <= 1)).all():
+        raise ValueError(f"betas reaches from {betas.min():.3g} to {betas.max():.3g}, expected numbers in [0, 1]")
     log_weights = torch.zeros_like(need_tensor("z", z, 3).sum(-1))
     steps = list(pairwise(betas.tolist()))
     for t, (here, there) in enumerate(steps):

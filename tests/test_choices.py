@@ -353,10 +353,41 @@ def test_the_models_run_on_the_meta_device():
     assert label_vae().to("meta").unlabelled_elbo(X.to("meta")).shape == (3,)
 
 
+@pytest.mark.parametrize("draw", [choices.gumbel_like, choices.logistic_like])
+def test_noise_in_half_precision_has_the_tails_of_its_law(draw):
+    """A million draws: a share of exp(-8) = 3.4e-4 lies above 8, six standard errors are 1.1e-4."""
+    noise = draw(torch.zeros(1_000_000, dtype=torch.bfloat16), generator=rng())
+    assert noise.dtype == torch.bfloat16
+    assert abs((noise > 8.0).double().mean() - math.exp(-8.0)) < 1.1e-4
+
+
 # --- wrong input ----------------------------------------------------------------------------------------------------
 
 ROW = f64((0.1, 0.2, 0.3))
 REFUSED = {
+    "baseline has shape (3, 1), expected one number, or (8,)": lambda: choices.surrogate(Q, Q, torch.zeros(3, 1)),
+    "baseline has shape (8, 1), expected one number, or (8,)": lambda: choices.score_function_gradient(
+        Q, SCORE, Q[:, None]
+    ),
+    "baseline has shape (3,), expected one number, or (8,)": lambda: choices.surrogate(Q, Q, LOGITS),
+    "height has shape (8,), expected one number, or ()": lambda: choices.plane_gradient(Q, STATES, LOGITS, Q, SLOPE),
+    "f(z) has shape (8, 1), expected (8,)": lambda: choices.exact_gradient(lambda z: z[:, :1], LOGITS),
+    "f(z) has shape (8, 1), expected (8,) ": lambda: choices.relaxed_gradient(lambda z: z[:, :1], LOGITS, STATES, 1.0),
+    "f(z) has shape (8, 1), expected (8,)  ": lambda: choices.straight_through_gradient(
+        lambda z: z[:, :1], LOGITS, STATES
+    ),
+    "curvature is not symmetric, expected the second derivatives of f": lambda: choices.relaxed_moments(
+        SLOPE, CURVATURE.triu(), LOGITS, 1.0
+    ),
+    "bits is 17, expected a number in [1, 16]": lambda: BitVAE(4, 17),
+    "x reaches from 0 to 16, expected integers from 0 to 1": lambda: bit_vae().log_prob(16 * X),
+    "x reaches from 0 to 16, expected integers from 0 to 1 ": lambda: bit_vae().elbo(16 * X, "score"),
+    "x reaches from 0 to 0.5 with 0.5 among them, expected integers from 0 to 1": lambda: label_vae().unlabelled_elbo(
+        0.5 * X
+    ),
+    "label reaches from 0 to 3, expected integers from 0 to 2": lambda: label_vae().labelled_elbo(
+        X, torch.tensor([0, 3, 1])
+    ),
     "logits has shape (2,), expected (3,)": lambda: choices.bit_score(STATES, LOGITS[:2]),
     "z has dtype torch.int64, expected a floating dtype": lambda: choices.bit_score(STATES.long(), LOGITS),
     "logits has shape (1, 3), expected 1 axes": lambda: choices.exact_gradient(quadratic, LOGITS[None]),

@@ -7,7 +7,7 @@ import torch
 from exact import close, f64, rng
 from torch.nn import functional as F
 
-from dgmlib import discrete
+from dgmlib import core, discrete
 from dgmlib.bugs import wrong
 from dgmlib.discrete import VQVAE
 from dgmlib.transformer import CausalTransformer
@@ -25,6 +25,26 @@ def test_the_nearest_code_is_nearest():
     ours = discrete.nearest_code(z, codebook)
     assert torch.equal(ours, torch.cdist(z, codebook).argmin(-1)) and ours.shape == (50, 4)
     assert not torch.equal(ours, wrong("nearest-code", "nearest-by-product")(z, codebook))
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1e4])
+def test_the_nearest_code_is_nearest_far_from_the_origin_in_single_precision(offset):
+    z, codebook = (torch.randn(n, 4, generator=rng(n)) + offset for n in (2000, 64))
+    exact = (z.double()[:, None] - codebook.double()).square().sum(-1).argmin(1)
+    assert torch.equal(discrete.nearest_code(z, codebook), exact)
+
+
+def test_the_nearest_code_is_found_in_blocks_in_half_precision_and_of_one_vector(monkeypatch):
+    z, codebook = torch.randn(5, 3, 2, generator=rng()), torch.randn(7, 2, generator=rng(1))
+    whole = discrete.nearest_code(z, codebook)
+    assert torch.equal(whole[2, 1], discrete.nearest_code(z[2, 1], codebook))
+    half = z.bfloat16(), codebook.bfloat16()
+    assert torch.equal(discrete.nearest_code(*half), discrete.nearest_code(*(x.float() for x in half)))
+    held, distances = [], discrete.distances
+    monkeypatch.setattr(core, "BLOCK", 30)
+    monkeypatch.setattr(discrete, "distances", lambda *pair: held.append(distances(*pair)) or held[-1])
+    assert torch.equal(discrete.nearest_code(z.requires_grad_(), codebook), whole)
+    assert [table.numel() for table in held] == [28, 28, 28, 21] and not held[0].requires_grad
 
 
 @pytest.mark.equation("eq-dis-vq-penalties")
@@ -183,6 +203,28 @@ def test_the_encoder_sees_grey_levels_from_minus_one_to_one(monkeypatch):
 
 Q, LOGITS = torch.ones(8).double(), torch.ones(3).double()
 REFUSED = {
+    "z has 3 NaN or infinite values among 24, expected finite ones": lambda: discrete.nearest_code(
+        torch.cat([STATES[:7], STATES[:1] + math.nan]), STATES
+    ),
+    "codebook has 24 NaN or infinite values among 24, expected finite ones": lambda: discrete.nearest_code(
+        STATES, STATES + math.inf
+    ),
+    "x reaches from 0 to 0.5 with 0.5 among them, expected integers from 0 to 2": lambda: vqvae().loss_terms(
+        pictures().clamp(max=0.5)
+    ),
+    "x reaches from 0 to 4, expected integers from 0 to 2": lambda: vqvae().encode(2 * pictures()),
+    "x reaches from nan to nan with nan among them, expected integers from 0 to 2": lambda: vqvae().encode(
+        pictures() * math.nan
+    ),
+    "x reaches from 0 to 4, expected integers from 0 to 2 ": lambda: vqvae().log_likelihood(
+        2 * pictures(), torch.zeros(3, 4, 2).double()
+    ),
+    "x has shape (3, 6, 5), expected 4 axes  ": lambda: vqvae().log_likelihood(
+        pictures()[:, 0], torch.zeros(3, 4, 2).double()
+    ),
+    "codes reaches from 0 to 5, expected integers from 0 to 3": lambda: vqvae().pixel_means(
+        torch.tensor([[0, 1, 2, 5]])
+    ),
     "z has shape (8, 3), expected (8, 2)": lambda: discrete.nearest_code(STATES, STATES[:, :2]),
     "codebook has shape (3,), expected 2 axes": lambda: discrete.nearest_code(STATES, LOGITS),
     "code has shape (7, 3), expected (8, 3)": lambda: discrete.vq_penalties(STATES, STATES[:7]),

@@ -10,7 +10,7 @@ from exact import close, f64, rng
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from dgmlib import diffusion, noising, vae
+from dgmlib import core, diffusion, noising, vae
 from dgmlib import hierarchical as hier
 from dgmlib.bugs import wrong
 from dgmlib.bugs.hierarchical import CHAIN, RATES, UPWARDS, X
@@ -478,6 +478,18 @@ def test_every_parameter_learns_and_the_model_runs_anywhere(inference):
     assert small(inference).float().log_prob_is(bits().float(), 3).dtype == torch.float32
 
 
+@pytest.mark.parametrize("inference", hier.INFERENCES)
+def test_evaluation_goes_by_blocks_that_change_the_memory_only(inference, monkeypatch):
+    held, model, x = [], small(inference), bits(9)
+    model.down[0].register_forward_hook(lambda _, inputs, output: held.append(output.numel()))
+    whole = model.log_prob_is(x, 10, chunk=4, generator=rng())
+    assert held == [4 * 9 * 6, 4 * 9 * 6, 2 * 9 * 6]
+    held.clear()
+    monkeypatch.setattr(core, "BLOCK", 4 * 4 * 6 * 2)
+    close(model.log_prob_is(x, 10, chunk=4, generator=rng()), whole)
+    assert max(held) == 4 * 2 * 6
+
+
 def test_noise_is_dealt_out_by_rows_of_the_batch(monkeypatch):
     model, x = small(), bits(5)
     whole = hier.elbo(model, x, generator=rng())
@@ -499,6 +511,10 @@ def test_the_model_runs_on_a_gpu():
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
+FLAT = f64([1.0, 1.0], [1.0, 1.0])
+STEP = hier.Kernel(FLAT, f64(0.0, 0.0), FLAT)
+
+
 def test_bad_input_is_refused_in_one_sentence(untyped):
     chain, model = CHAIN, small()
     cases = (
@@ -508,6 +524,18 @@ def test_bad_input_is_refused_in_one_sentence(untyped):
         (lambda: hier.LinearChain([([[1.0]], [0.0], [[1.0, 0.0]])]), ValueError, "cov of kernels"),
         (lambda: hier.LinearChain([([[math.nan]], [0.0], [[1.0]])]), ValueError, "NaN"),
         (lambda: hier.LinearChain([([[1.0, 1.0]], [0.0], [[1.0]]), ([[1.0]], [0.0], [[1.0]])]), ValueError, "weight"),
+        (lambda: hier.LinearChain([([[1.0]], [0.0], [[-1.0]])]), ValueError, "not positive definite"),
+        (lambda: hier.LinearChain([(FLAT, [0.0, 0.0], [[2.0, 1.0], [0.0, 1.0]])]), ValueError, "asymmetric by 1"),
+        (lambda: hier.push(STEP, f64(0.0), FLAT), ValueError, "mean has shape (1,), expected (2,)"),
+        (lambda: hier.push(STEP, f64(0.0, 0.0), FLAT[:1]), ValueError, "cov has shape (1, 2), expected (2, 2)"),
+        (lambda: hier.push(STEP._replace(shift=f64(0.0)), f64(0.0, 0.0), FLAT), ValueError, "kernel.shift has shape"),
+        (lambda: hier.push(STEP._replace(cov=FLAT[:1]), f64(0.0, 0.0), FLAT), ValueError, "kernel.cov has shape"),
+        (lambda: hier.reverse(STEP._replace(cov=0 * FLAT), f64(0.0, 0.0), FLAT), ValueError, "the cov of b is not pos"),
+        (lambda: hier.turned([]), ValueError, "upwards is empty"),
+        (lambda: hier.linear_terms(chain, UPWARDS, X), ValueError, "weight has shape"),
+        (lambda: hier.linear_terms(chain, hier.turned(UPWARDS), X * math.nan), ValueError, "x has"),
+        (lambda: hier.elbo(model, 16 * bits()), ValueError, "x reaches from 0 to 16, expected integers from 0 to 1"),
+        (lambda: model.log_prob_is(0.5 * bits(), 2), ValueError, "x reaches from 0 to 0.5 with 0.5 among them"),
         (lambda: chain.log_prob(X[:, :2]), ValueError, "x has shape"),
         (lambda: chain.sample(0), ValueError, "n is 0"),
         (lambda: chain.sample(1.5), TypeError, "n is 1.5"),

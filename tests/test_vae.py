@@ -10,7 +10,7 @@ from exact import close, f64, rng
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from dgmlib import vae, vi
+from dgmlib import core, vae, vi
 from dgmlib.bugs import wrong
 from dgmlib.core import global_batch
 from dgmlib.divergences import kl_gaussian
@@ -233,6 +233,18 @@ def test_renyi_bound_has_its_limits():
     close(vae.renyi_bound(log_w, 1 - 1e-6), log_w.mean(0), rtol=0, atol=1e-5)
     close(vae.renyi_bound(log_w, -1.0), (2 * log_w).exp().mean(0).log() / 2)
     close(vae.renyi_bound(log_w - 5000, 0.5), vae.renyi_bound(log_w, 0.5) - 5000)
+    for alpha in (-3.0, 0.5, 1 - 1e-4, 1 + 1e-4, 4.0):  # where the logarithm of a mean power is tiny, and where large
+        exact = ((1 - alpha) * log_w).exp().mean(0).log() / (1 - alpha)
+        close(vae.renyi_bound(log_w, alpha), exact, rtol=1e-9, atol=1e-9)
+        close(vae.renyi_bound(log_w.float(), alpha), exact, rtol=0, atol=3e-6)
+        w = log_w.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(vae.renyi_bound(w, alpha).sum(), w)
+        close(gradient, ((1 - alpha) * log_w).softmax(0), rtol=1e-8)
+    close(vae.renyi_bound(log_w.float(), 1 - 1e-6), log_w.mean(0), rtol=0, atol=5e-6)
+    nothing = log_w.clone()
+    nothing[0, 0] = nothing[:, 1] = -math.inf
+    for alpha, first in ((0.5, 2 * ((0.5 * log_w[1:, 0]).exp().sum() / 50).log()), (2.0, -math.inf)):
+        close(vae.renyi_bound(nothing, alpha)[:2], f64(first, -math.inf))
 
 
 @pytest.mark.equation("eq-vae-dreg")
@@ -343,6 +355,13 @@ def test_activity_is_the_variance_of_the_mean_codes():
 
 @pytest.mark.equation("eq-vae-optimal-noise")
 @pytest.mark.notes("N2-021")
+def test_learnt_variance_starts_where_it_is_told():
+    assert small(likelihood="gaussian").log_noise_var.item() == 0
+    model = small(likelihood="gaussian", start_var=0.25)
+    close(model.log_noise_var, math.log(0.25), rtol=1e-6)
+    assert model.log_noise_var.requires_grad and small().log_noise_var is None
+
+
 def test_learnt_variance_stands_still_at_the_squared_error():
     model = small(likelihood="gaussian")
     x, z = torch.randn(3, 6, generator=rng(), dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64)
@@ -362,6 +381,36 @@ def test_aggregate_is_a_mixture():
     mixture = GaussianMixture(f64(*[1 / 7] * 7), mean, torch.diag_embed(log_var.exp()))
     z = 3 * torch.randn(9, 2, generator=rng(2), dtype=torch.float64)
     close(vae.aggregate_log_prob(z, mean, log_var), mixture.log_prob(z))
+
+
+@pytest.mark.parametrize("sharpness", [0.0, -8.0, -12.0, -16.0])
+def test_a_sharp_aggregate_keeps_its_digits_in_single_precision(sharpness):
+    mean = 1.0 + 3 * torch.randn(200, 2, generator=rng())
+    log_var = sharpness + torch.zeros_like(mean)
+    z = mean[:50] + (log_var / 2).exp()[:50] * torch.randn(50, 2, generator=rng(1))
+    laws = Independent(Normal(mean.double(), (log_var.double() / 2).exp()), 1)
+    truth = laws.log_prob(z.double()[:, None]).logsumexp(1) - math.log(200)
+    close(vae.aggregate_log_prob(z, mean, log_var), truth, rtol=1e-5, atol=1e-4)
+
+
+def test_evaluation_goes_by_blocks_that_change_the_memory_only(monkeypatch):
+    held = []
+    model, x = small(), bits(9)
+    model.decoder.register_forward_hook(lambda _, inputs, output: held.append(output.numel()))
+    mean, log_var = (torch.randn(7, 2, generator=rng(i), dtype=torch.float64) for i in range(2))
+    z = torch.randn(9, 2, generator=rng(2), dtype=torch.float64)
+    whole = model.log_prob_is(x, 10, chunk=4, generator=rng()), vae.aggregate_log_prob(z, mean, log_var)
+    assert held == [4 * 9 * 6, 4 * 9 * 6, 2 * 9 * 6]
+    held.clear()
+    monkeypatch.setattr(core, "BLOCK", 4 * 4 * 6 * 2)
+    law = vae.normal_log_prob
+    monkeypatch.setattr(vae, "normal_log_prob", lambda z, *law_of: held.append(len(z)) or law(z, *law_of))
+    close(model.log_prob_is(x, 10, chunk=4, generator=rng()), whole[0])
+    assert max(held) <= 4 * 2 * 6
+    held.clear()
+    with torch.no_grad():
+        close(vae.aggregate_log_prob(z, mean, log_var), whole[1])
+    assert held == [4, 4, 1]  # 192 numbers, at 3 * 14 a row
 
 
 @pytest.mark.equation("eq-vae-ex-post")
@@ -473,7 +522,47 @@ def test_a_wider_proposal_estimates_the_same_number():
     close(exact.log_prob_is(X, 4, widen=1.3, generator=rng()), STRAIGHT.log_prob(X))
 
 
+LEVEL = torch.linspace(-1, 1, 5)
 REFUSED = {
+    "x reaches from 0 to 16, expected integers from 0 to 1": lambda: vae.elbo(small(), 16 * bits()),
+    "x reaches from 0 to 255, expected integers from 0 to 1": lambda: small().log_prob_is(255 * bits(), 3),
+    "x reaches from 0 to 0.5 with 0.5 among them, expected integers from 0 to 1": lambda: vae.iwae(
+        small(), 0.5 * bits(), 3
+    ),
+    "x reaches from nan to nan with nan among them": lambda: vae.bernoulli_log_prob(
+        f64([1.0, math.nan]), f64([0.0, 0.0])
+    ),
+    "x reaches from -1 to -0": lambda: vae.grid_log_joint(small(), -bits(), LEVEL.double()),
+    "x has shape (4, 1), expected (4, 6)": lambda: vae.grid_log_joint(small(), bits()[:, :1], LEVEL.double()),
+    "x has shape (2, 1), expected (2, 3)": lambda: vae.linear_elbo(WORLD, X[:, :1], X[:, :2], X[:, :2]),
+    "mean has shape (2, 2), expected (1, 2)": lambda: vae.linear_elbo(WORLD, X[:1], X[:, :2], X[:, :2]),
+    "log_var has shape (2, 2), expected (1, 2)": lambda: vae.linear_elbo(WORLD, X[:1], X[:1, :2], X[:, :2]),
+    "x has shape (), expected": lambda: vae.linear_elbo(WORLD, X[0, 0], X[:, :2], X[:, :2]),
+    "x has 6 NaN or infinite values": lambda: vae.linear_elbo(WORLD, X * math.nan, X[:, :2], X[:, :2]),
+    "start_var is 0.0, expected a number in (0.0, inf)": lambda: small(likelihood="gaussian", start_var=0.0),
+    "k is -3, expected at least 1": lambda: vae.water_filling(f64(4.0, 2.0), 1.0, -3),
+    "k is 0, expected at least 1": lambda: vae.water_filling(f64(4.0, 2.0), 1.0, 0),
+    "eigenvalues has a negative entry (-0.5)": lambda: vae.water_filling(f64(4.0, -0.5), 1.0),
+    "cov has shape (3, 2), expected (3, 3)": lambda: vae.ppca(torch.ones(3, 2), 1),
+    "cov is asymmetric by 1, expected a covariance": lambda: vae.ppca(f64([2.0, 1.0], [0.0, 1.0]), 1),
+    "n_components is 5, expected a number in [1, 4]": lambda: vae.fit_prior(torch.zeros(4, 1), 5),
+    "axis has 5 points, expected two or more that rise by equal steps": lambda: vae.grid_evidence(
+        torch.zeros(1, 5, 5), LEVEL.flip(0)
+    ),
+    "axis has 4 points, expected two or more": lambda: vae.grid_log_joint(small(), bits(), f64(0.0, 1.0, 2.0, 4.0)),
+    "axis has 1 points, expected two or more": lambda: vae.grid_evidence(torch.zeros(1, 1, 1), LEVEL[:1]),
+    "log_joint has 25 NaN": lambda: vae.best_ellipse(
+        torch.full((1, 5, 5), math.nan), LEVEL, torch.zeros(1, 2), torch.zeros(1, 2)
+    ),
+    "mean has 2 NaN": lambda: vae.best_ellipse(
+        torch.zeros(1, 5, 5), LEVEL, torch.full((1, 2), math.nan), torch.zeros(1, 2)
+    ),
+    "log_var has 2 NaN": lambda: vae.best_ellipse(
+        torch.zeros(1, 5, 5), LEVEL, torch.zeros(1, 2), torch.full((1, 2), math.inf)
+    ),
+    "learning_rate is -1.0, expected a number in (0.0, inf)": lambda: vae.best_ellipse(
+        torch.zeros(1, 5, 5), LEVEL, torch.zeros(1, 2), torch.zeros(1, 2), learning_rate=-1.0
+    ),
     "x has shape (4, 5), expected (4, 6)": lambda: small().encode(bits()[:, :5]),
     "x has dtype torch.uint8, expected a floating dtype": lambda: small().encode(bits().to(torch.uint8)),
     "x has shape (0, 6), expected at least one element": lambda: small().encode(bits()[:0]),
@@ -548,7 +637,7 @@ ALSO_REFUSED = {
     "aggregate": (lambda: vae.aggregate_log_prob(X, X, X[:1]), "log_var has shape (1, 3), expected (2, 3)"),
     "activity, axes": (lambda: vae.unit_activity(X[0]), "mean has shape (3,), expected 2 axes"),
     "activity, dtype": (lambda: vae.unit_activity(X.long()), "mean has dtype torch.int64, expected a floating dtype"),
-    "ppca, NaN": (lambda: vae.ppca(X * math.nan, 1), "cov has 6 NaN or infinite values"),
+    "ppca, NaN": (lambda: vae.ppca(X[:, :2] * math.nan, 1), "cov has 4 NaN or infinite values"),
     "ppca, noise": (lambda: vae.ppca(torch.eye(3), 1, 0.0), "noise_var is 0.0, expected a number"),
     "water": (lambda: vae.water_filling(f64(1.0), 0.0), "noise_var is 0.0, expected a number in (0.0, inf)"),
     "linear encoder": (lambda: vae.best_linear_encoder(WORLD, X[:, :2]), "x has"),

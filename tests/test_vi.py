@@ -95,6 +95,7 @@ def test_effective_sample_size():
     close(vi.effective_sample_size(w), 1 / p.square().sum(0))
     close(vi.effective_sample_size(w - 3000), 1 / p.square().sum(0), rtol=1e-8)
     close(vi.effective_sample_size(f64((0.0,), (-math.inf,), (-math.inf,))), f64(1.0))
+    close(vi.effective_sample_size(f64((-math.inf, 0.0), (-math.inf, 0.0))), f64(0.0, 2.0))
 
 
 @pytest.mark.equation("eq-renyi2-gaussian")
@@ -166,6 +167,13 @@ def test_gaussian_density_and_entropy(d):
     close(vi.gaussian_entropy(chol), law.entropy())
     close(vi.standard_normal_log_prob(z), Normal(0.0, 1.0).log_prob(z).sum(-1), rtol=1e-6)
     assert vi.gaussian_log_prob(z.float(), mean.float(), chol.float()).dtype == torch.float32
+
+
+def test_a_root_may_have_a_negative_diagonal():
+    mean, chol, z = randn(4, 3), roots(4, 3) * f64(-1.0, 1.0, -1.0), randn(6, 4, 3, seed=8)  # the same covariances
+    law = MultivariateNormal(mean, scale_tril=roots(4, 3))
+    close(vi.gaussian_log_prob(z, mean, chol), law.log_prob(z))
+    close(vi.gaussian_entropy(chol), law.entropy())
 
 
 @pytest.mark.equation("eq-reparameterisation")
@@ -462,7 +470,55 @@ def test_the_gap_of_independent_annealing_is_a_sum_of_kls():
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 W2 = f64((0.0, 1.0), (2.0, 3.0))
+SKEW, FLAT = f64((2.0, 1.0), (0.0, 1.0)), f64((1.0, 1.0), (1.0, 1.0))
+EYE = torch.eye(2, dtype=torch.float64)
 REFUSALS = {
+    "renyi, NaN": (lambda: vi.renyi2_gaussian(W2[0], EYE, W2[0] * math.nan, EYE), ValueError, "mean_q has 2 NaN"),
+    "renyi, NaN mean": (lambda: vi.renyi2_gaussian(W2[0] / 0, EYE, W2[0], EYE), ValueError, "mean_p has 2 NaN"),
+    "renyi, NaN cov": (lambda: vi.renyi2_gaussian(W2[0], EYE, W2[0], EYE * math.nan), ValueError, "cov_q has 4 NaN"),
+    "renyi, skew": (lambda: vi.renyi2_gaussian(W2[0], SKEW, W2[0], EYE), ValueError, "cov_p is asymmetric by 1, exp"),
+    "renyi, flat": (lambda: vi.renyi2_gaussian(W2[0], EYE, W2[0], FLAT), ValueError, "cov_q is not positive definite"),
+    "gradient, negative std": (
+        lambda: vi.score_function_gradient(torch.sum, W2[0], f64(1.0, -2.0), W2),
+        ValueError,
+        "std reaches from -2 to 1, expected positive finite numbers",
+    ),
+    "gradient, NaN std": (
+        lambda: vi.pathwise_gradient(torch.sum, W2[0], f64(1.0, math.nan), W2),
+        ValueError,
+        "std reaches from nan to nan",
+    ),
+    "pathwise, column": (
+        lambda: vi.pathwise_gradient(lambda z: z[:, :1], W2[0], W2[1], W2),
+        ValueError,
+        r"f\(z\) has shape \(2, 1\), expected \(2,\)",
+    ),
+    "score function, column": (
+        lambda: vi.score_function_gradient(lambda z: z[:, :1], W2[0], W2[1], W2),
+        ValueError,
+        r"f\(z\) has shape \(2, 1\), expected \(2,\)",
+    ),
+    "baseline, no score": (
+        lambda: vi.best_baseline(W2[0], W2 * f64(1.0, 0.0), f64(0.5, 0.5)),
+        ValueError,
+        "the mean square of score reaches from 0 to",
+    ),
+    "baseline, NaN": (lambda: vi.best_baseline(W2[0], W2 / 0, f64(0.5, 0.5)), ValueError, "score has 4 NaN or inf"),
+    "cavi, skew": (lambda: vi.cavi_gaussian(W2[0], SKEW, W2[0], 1), ValueError, "precision is asymmetric by 1"),
+    "cavi, NaN": (lambda: vi.cavi_gaussian(W2[0], EYE, W2[0] / 0, 1), ValueError, "start has 2 NaN or infinite"),
+    "cavi, mean": (lambda: vi.cavi_gaussian(W2[0] / 0, EYE, W2[0], 1), ValueError, "mean has 2 NaN or infinite"),
+    "beta, inf": (lambda: vi.tempered_posterior(WORLD, X, math.inf), ValueError, r"beta is inf, expected a number in"),
+    "tempered, NaN": (lambda: vi.tempered_posterior(WORLD, X / 0, 0.5), ValueError, "x has 9 NaN or infinite"),
+    "betas, range": (
+        lambda: vi.annealed_importance(likelihood, PRIOR[None], kernel(0.0), f64(0.0, 1.5)),
+        ValueError,
+        r"betas reaches from 0 to 1.5, expected numbers in \[0, 1\]",
+    ),
+    "betas, NaN": (
+        lambda: vi.annealed_importance(likelihood, PRIOR[None], kernel(0.0), f64(0.0, math.nan)),
+        ValueError,
+        "betas reaches from nan to nan",
+    ),
     "weights, list": (lambda: vi.log_prob_is([0.0]), TypeError, "log_weights is a list, expected a torch.Tensor"),
     "weights, axes": (lambda: vi.log_prob_is(f64(0.0)), ValueError, r"log_weights has shape \(1,\), expected 2 axes"),
     "weights, iwae": (lambda: vi.iwae_bound(f64(0.0)), ValueError, r"log_weights has shape \(1,\), expected 2 axes"),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from dgmlib.commands.runs import fit_best
 from torch import nn
 
+from dgmlib.commands.runs import fit_best
 from dgmlib.core import bernoulli, data_parallel, rand_like, randn_like, share
 from dgmlib.data import Batches
 from dgmlib.train import EMA, fit, gradient_step
