@@ -409,3 +409,40 @@ def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
     if excess > 1e-9 + (100 + 4 * p.shape[-1]) * torch.finfo(p.dtype).eps:
         raise ValueError(f"{name} sums to one only within {excess:.3g}, expected probabilities along the last axis")
     return p
+
+
+def can_read(x: Tensor) -> bool:
+    """Whether the values of `x` may be looked at here.
+
+    Not while torch traces (`compile`, `func`) or without storage ("meta"); on an accelerator, where a look waits for
+    all work under way, only outside of training, when no gradient is recorded.
+    """
+    traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return not traced and not x.is_meta and (x.device.type == "cpu" or not torch.is_grad_enabled())
+
+
+def need_levels(name: str, x: Tensor, n: int) -> Tensor:
+    """Return `x` if it holds whole numbers from 0 to n - 1, of any dtype. Raises ValueError. See `can_read`."""
+    if can_read(x) and not (x.clamp(0, n - 1).trunc() == x).all():
+        odd = x[x.trunc() != x][:1].tolist()
+        of_which = f" with {odd[0]:.4g} among them" if odd else ""
+        reach = f"{x.min().item():.4g} to {x.max().item():.4g}"
+        raise ValueError(f"{name} reaches from {reach}{of_which}, expected integers from 0 to {n - 1}")
+    return x
+
+
+# --- bounded memory -------------------------------------------------------------------------------------------------
+
+BLOCK = 2**26
+"""How many numbers an evaluation holds at a time: 256 MiB in single precision."""
+
+
+def by_blocks(f: Callable[..., Tensor], held: int, *rows: Tensor | None) -> Tensor:
+    """f(*rows) for an `f` that treats the rows apart, on as many at a time as need `BLOCK` numbers at `held` a row.
+
+    Where a gradient is recorded, which keeps all those numbers anyway, f is called once.
+    """
+    n, size = len(rows[0]), max(1, BLOCK // held)
+    if torch.is_grad_enabled() or n <= size:
+        return f(*rows)
+    return torch.cat([f(*(x if x is None else x[i : i + size] for x in rows)) for i in range(0, n, size)])

@@ -460,3 +460,56 @@ def test_probabilities_may_be_off_by_rounding_and_no_more(dtype, states):
     need_probabilities("p", accepted[None])  # the allowance grows with the states, not with the batch
     with pytest.raises(ValueError, match="p sums to one only within"):
         need_probabilities("p", refused)
+
+
+# --- levels and blocks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.uint8])
+def test_levels_are_whole_numbers_below_n(dtype):
+    x = torch.tensor([0, 3, 16], dtype=dtype)
+    assert core.need_levels("x", x, 17) is x
+    with pytest.raises(ValueError, match=r"^x reaches from 0 to 16, expected integers from 0 to 15$"):
+        core.need_levels("x", x, 16)
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        ([0.0, 0.25, 1.0], "x reaches from 0 to 1 with 0.25 among them, expected integers from 0 to 16"),
+        ([0.0, math.nan], "x reaches from nan to nan with nan among them, expected integers from 0 to 16"),
+        ([-1.0, 2.0], "x reaches from -1 to 2, expected integers from 0 to 16"),
+        ([math.inf, 2.0], "x reaches from 2 to inf, expected integers from 0 to 16"),
+    ],
+)
+def test_what_is_no_level_is_named(values, sentence):
+    with pytest.raises(ValueError) as refusal:
+        core.need_levels("x", torch.tensor(values), 17)
+    assert str(refusal.value) == sentence
+
+
+def test_values_are_not_read_where_there_are_none_or_torch_traces():
+    x = torch.full((2, 3), 0.5)
+    assert core.can_read(x) and not core.can_read(x.to("meta"))
+    core.need_levels("x", x.to("meta"), 2)
+    torch.func.vmap(lambda row: core.need_levels("x", row, 2))(x)
+    assert torch.compile(lambda x: core.need_levels("x", x, 2) + 1, backend="eager")(x).eq(1.5).all()
+
+
+def test_blocks_bound_what_is_held_and_change_nothing(monkeypatch):
+    seen = []
+
+    def f(x, label):
+        seen.append(len(x))
+        return x.sum(1) if label is None else x.sum(1) + label
+
+    x, label = torch.arange(20.0).view(10, 2), torch.arange(10)
+    monkeypatch.setattr(core, "BLOCK", 40)
+    with torch.no_grad():
+        assert torch.equal(core.by_blocks(f, 10, x, label), x.sum(1) + label) and seen == [4, 4, 2]
+        assert torch.equal(core.by_blocks(f, 10, x, None), x.sum(1))
+        assert torch.equal(core.by_blocks(f, 1000, x, None), x.sum(1)) and seen[-10:] == [1] * 10
+        core.by_blocks(f, 1, x, label)
+    assert seen[-1] == 10
+    core.by_blocks(f, 10, x, label)  # a gradient would be recorded
+    assert seen[-1] == 10
