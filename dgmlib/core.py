@@ -310,6 +310,14 @@ def bernoulli(probs: Float[Tensor, "*shape"], *, generator: torch.Generator | No
     return torch.where((probs >= 0) & (probs <= 1), draws, torch.nan)
 
 
+def uniform_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which uniform numbers for a model of that dtype are drawn: single precision at least.
+
+    Half precision has too few numbers below 1 for an event of probability 0.001 to come at its rate.
+    """
+    return torch.promote_types(dtype, torch.float32)
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
@@ -429,6 +437,13 @@ def need_levels(name: str, x: Tensor, n: int) -> Tensor:
         reach = f"{x.min().item():.4g} to {x.max().item():.4g}"
         raise ValueError(f"{name} reaches from {reach}{of_which}, expected integers from 0 to {n - 1}")
     return x
+
+
+def need_unit(name: str, u: Tensor) -> Tensor:
+    """Return `u` if its numbers lie in [0, 1). Raises ValueError. See `can_read`."""
+    if can_read(u) and not ((u >= 0) & (u < 1)).all():
+        raise ValueError(f"{name} reaches from {u.min():.3g} to {u.max():.3g}, expected numbers in [0, 1)")
+    return u
 
 
 # --- bounded memory -------------------------------------------------------------------------------------------------
