@@ -78,4 +78,4 @@ def jacobi_sample(
 def _event_size(uniforms: Tensor) -> int:
     if need_tensor("uniforms", uniforms).ndim < 2:
         raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}, expected (batch, *event)")
-    return uniforms[0].numel()
+    return need_unit("uniforms", uniforms)[0].numel()
