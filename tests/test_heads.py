@@ -105,7 +105,7 @@ def test_a_draw_takes_one_uniform_for_each_law(name, untyped):
 
 def test_bits_and_levels_are_read_numbers_are_not():
     for head, bad in ((Bernoulli(), 16.0), (Bernoulli(), 0.5), (Categorical(17), 0.5), (Categorical(4), math.nan)):
-        with pytest.raises(ValueError, match=rf"^x reaches from .*, expected integers from 0 to {head.levels - 1}$"):
+        with pytest.raises(ValueError, match=rf"^x has values .*, expected whole numbers from 0 to {head.levels - 1}$"):
             head.log_prob(torch.tensor([bad, 1.0]), torch.zeros(2, head.n_params))
     for head in (Gaussian(), MixtureOfGaussians(2)):
         log_p = head.log_prob(torch.tensor([math.nan, 0.5]), torch.zeros(2, head.n_params))
