@@ -524,15 +524,15 @@ def test_a_wider_proposal_estimates_the_same_number():
 
 LEVEL = torch.linspace(-1, 1, 5)
 REFUSED = {
-    "x reaches from 0 to 16, expected integers from 0 to 1": lambda: vae.elbo(small(), 16 * bits()),
-    "x reaches from 0 to 255, expected integers from 0 to 1": lambda: small().log_prob_is(255 * bits(), 3),
-    "x reaches from 0 to 0.5 with 0.5 among them, expected integers from 0 to 1": lambda: vae.iwae(
+    "x has values from 0 to 16, expected whole numbers from 0 to 1": lambda: vae.elbo(small(), 16 * bits()),
+    "x has values from 0 to 255, expected whole numbers from 0 to 1": lambda: small().log_prob_is(255 * bits(), 3),
+    "x has values between whole numbers, expected whole numbers from 0 to 1": lambda: vae.iwae(
         small(), 0.5 * bits(), 3
     ),
-    "x reaches from nan to nan with nan among them": lambda: vae.bernoulli_log_prob(
+    "x has values from nan to nan": lambda: vae.bernoulli_log_prob(
         f64([1.0, math.nan]), f64([0.0, 0.0])
     ),
-    "x reaches from -1 to -0": lambda: vae.grid_log_joint(small(), -bits(), LEVEL.double()),
+    "x has values from -1 to -0": lambda: vae.grid_log_joint(small(), -bits(), LEVEL.double()),
     "x has shape (4, 1), expected (4, 6)": lambda: vae.grid_log_joint(small(), bits()[:, :1], LEVEL.double()),
     "x has shape (2, 1), expected (2, 3)": lambda: vae.linear_elbo(WORLD, X[:, :1], X[:, :2], X[:, :2]),
     "mean has shape (2, 2), expected (1, 2)": lambda: vae.linear_elbo(WORLD, X[:1], X[:, :2], X[:, :2]),
