@@ -19,17 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dgmlib.core import need_between, need_count, need_finite, need_shape, need_tensor, randn_like
+from dgmlib.mixtures import need_symmetric
 from dgmlib.nets import MLP
+from dgmlib.worlds import LOG_2PI
 
 # --- the linear autoencoder -----------------------------------------------------------------------------------------
-
-
-def _need_cov(cov: Tensor) -> Tensor:
-    need_shape("cov", need_finite("cov", need_tensor("cov", cov, 2)), (len(cov), len(cov)))
-    asymmetry = float((cov - cov.mT).abs().max())
-    if asymmetry > 1e-5 * float(cov.abs().max()):
-        raise ValueError(f"cov is asymmetric by {asymmetry:.3g}, expected a covariance")
-    return cov
 
 
 def principal_axes(cov: Float[Tensor, "d d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
@@ -37,7 +31,7 @@ def principal_axes(cov: Float[Tensor, "d d"]) -> tuple[Float[Tensor, " d"], Floa
 
     Implements :eq:`eq-ae-pca`. Raises ValueError (not square, asymmetric, NaN).
     """
-    values, vectors = torch.linalg.eigh(_need_cov(cov))
+    values, vectors = torch.linalg.eigh(need_symmetric("cov", need_finite("cov", need_tensor("cov", cov, 2))))
     return values.flip(0), vectors.flip(1)
 
 
@@ -46,7 +40,7 @@ def linear_loss(
 ) -> Float[Tensor, ""]:
     """E ||x - U V x||^2 = tr (I - U V) S (I - U V)^T over centred data of covariance S: one number, not one a datum.
 
-    Implements :eq:`eq-ae-linear-loss`. Raises ValueError (shapes). Baldi & Hornik (1989).
+    Implements :eq:`eq-ae-linear-loss`. NaN passes through. Raises ValueError (shapes). Baldi & Hornik (1989).
     """
     d, k = need_tensor("decoder", decoder, 2).shape
     need_shape("encoder", encoder, (k, d))
@@ -81,8 +75,11 @@ def critical_point(
     axes = principal_axes(cov)[1][:, which]
     if mixing is None:
         return axes, axes.mT
-    need_shape("mixing", need_tensor("mixing", mixing, 2), (len(which),) * 2)
-    return axes @ mixing, torch.linalg.solve(mixing, axes.mT)
+    need_shape("mixing", need_finite("mixing", need_tensor("mixing", mixing, 2)), (len(which),) * 2)
+    encoder, singular = torch.linalg.solve_ex(mixing, axes.mT)
+    if singular:
+        raise ValueError("mixing is singular, expected an invertible matrix")
+    return axes @ mixing, encoder
 
 
 def decayed_optimum(cov: Float[Tensor, "d d"], k: int, decay: float) -> Float[Tensor, "d k"]:
@@ -102,10 +99,11 @@ def principal_angles(a: Float[Tensor, "d k"], b: Float[Tensor, "d k"]) -> Float[
     """The angles between the spaces that the columns of `a` and of `b` span, in radians, smallest first.
 
     Implements :eq:`eq-ae-angles`, by sines and cosines together, which is exact for small angles too. Raises ValueError
-    (shapes, columns that are linearly dependent). Björck & Golub (1973).
+    (shapes, NaN, columns that are linearly dependent). Björck & Golub (1973).
     """
     need_shape("b", b, tuple(need_tensor("a", a, 2).shape))
     for name, x in (("a", a), ("b", b)):
+        need_finite(name, x)
         if torch.linalg.matrix_rank(x) < x.shape[1]:
             raise ValueError(f"{name} has linearly dependent columns, expected {x.shape[1]} independent ones")
     a, b = torch.linalg.qr(a).Q, torch.linalg.qr(b).Q
@@ -180,14 +178,18 @@ class IndexCode:
         need_between("the number of examples", len(examples), 2, math.inf)
 
     def encode(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch 1"]:
-        """The number, from 0, of the nearest example. Implements :eq:`eq-ae-index`."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.examples.shape[1]))
+        """The number, from 0, of the nearest example. Implements :eq:`eq-ae-index`. Raises ValueError (shape, NaN)."""
+        need_shape("x", need_finite("x", need_tensor("x", x, 2)), (len(x), self.examples.shape[1]))
         distance = torch.cdist(x, self.examples, compute_mode="donot_use_mm_for_euclid_dist")
         return distance.argmin(1, keepdim=True).to(x.dtype)
 
     def decode(self, z: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch d"]:
-        """The example of that number; in between, a straight line from one to the next."""
-        position = need_shape("z", need_tensor("z", z, 2), (len(z), 1)).clamp(0, len(self.examples) - 1)
+        """The example of that number; in between, a straight line from one to the next; beyond the ends, the end.
+
+        Raises ValueError (shape, NaN).
+        """
+        need_shape("z", need_finite("z", need_tensor("z", z, 2)), (len(z), 1))
+        position = z.clamp(0, len(self.examples) - 1)
         before = position.long().clamp(max=len(self.examples) - 2)[:, 0]
         return torch.lerp(self.examples[before], self.examples[before + 1], position - before[:, None])
 
@@ -198,9 +200,9 @@ class IndexCode:
 def reconstruction_error(model: nn.Module, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
     """||x - g(f(x))||^2 for each example, summed over coordinates.
 
-    Implements :eq:`eq-ae-loss`.
+    Implements :eq:`eq-ae-loss`. NaN passes through. Raises ValueError (shapes, the model's output among them).
     """
-    return (x - model(need_tensor("x", x, 2))).square().sum(1)
+    return (x - need_shape("model(x)", model(need_tensor("x", x, 2)), tuple(x.shape))).square().sum(1)
 
 
 def denoising_error(
@@ -208,11 +210,12 @@ def denoising_error(
 ) -> Float[Tensor, " batch"]:
     """||x - r(x + noise_std eps)||^2 at one draw of eps ~ N(0, I) an example: corrupted input, clean target.
 
-    Implements :eq:`eq-ae-denoising`. Raises ValueError (a noise_std below 0). Vincent et al. (2008).
+    Implements :eq:`eq-ae-denoising`. NaN in `x` passes through. Raises ValueError (a noise_std below 0; shapes, the
+    model's output among them). Vincent et al. (2008).
     """
     need_between("noise_std", noise_std, 0.0, math.inf)
     noisy = need_tensor("x", x, 2) + noise_std * randn_like(x, generator=generator)
-    return (x - model(noisy)).square().sum(1)
+    return (x - need_shape("model(x)", model(noisy), tuple(x.shape))).square().sum(1)
 
 
 def contraction(encoder: Callable[[Tensor], Tensor], x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
@@ -221,7 +224,11 @@ def contraction(encoder: Callable[[Tensor], Tensor], x: Float[Tensor, "batch d"]
     Implements :eq:`eq-ae-contraction`. `encoder` maps (batch, d) to (batch, k), row by row. Differentiable; costs k
     backward passes. Rifai et al. (2011), "Contractive auto-encoders".
     """
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: encoder(row[None])[0]))(need_tensor("x", x, 2))
+
+    def code(row: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
+        return need_tensor("encoder(x)", encoder(row[None]), 2)[0]
+
+    jacobian = torch.func.vmap(torch.func.jacrev(code))(need_tensor("x", x, 2))
     return jacobian.square().sum((1, 2))
 
 
@@ -238,7 +245,8 @@ def sparsity_kl(codes: Float[Tensor, "batch k"], rate: float) -> Float[Tensor, "
     """A batch statistic, one number: sum_j KL(rate || mean activation of unit j), two coins, for codes in (0, 1).
 
     Implements :eq:`eq-ae-sparsity-kl`. Zero iff every unit is on at the `rate` on average, whatever it does on each
-    example. Raises ValueError (a rate outside (0, 1)). Ng (2011), "Sparse autoencoder".
+    example; infinite for a unit that is always 0 or always 1, NaN for one whose mean lies outside [0, 1]. Raises
+    ValueError (a rate outside (0, 1)). Ng (2011), "Sparse autoencoder".
     """
     need_between("rate", rate, 0.0, 1.0, open_ends=True)
     mean = need_tensor("codes", codes, 2).mean(0)
@@ -303,14 +311,16 @@ def wiener_filter(cov: Float[Tensor, "d d"], noise_std: float) -> Float[Tensor, 
     Implements :eq:`eq-ae-wiener`. For centred data of covariance S. Raises ValueError (a noise_std of 0 or below).
     """
     need_between("noise_std", noise_std, 0.0, math.inf, open_ends=True)
-    noisy = _need_cov(cov) + noise_std**2 * torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
+    need_symmetric("cov", need_finite("cov", need_tensor("cov", cov, 2)))
+    noisy = cov + noise_std**2 * torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
     return torch.linalg.solve(noisy, cov).mT
 
 
 def psnr(x: Float[Tensor, "batch d"], y: Float[Tensor, "batch d"], peak: float = 1.0) -> Float[Tensor, " batch"]:
     """Peak signal-to-noise ratio in decibels: 10 log10(peak^2 / mean squared error over the pixels of one image).
 
-    Implements :eq:`eq-ae-psnr`. Infinite for equal images. Raises ValueError (shapes, a peak of 0 or below).
+    Implements :eq:`eq-ae-psnr`. Infinite for equal images; NaN passes through. Raises ValueError (shapes, a peak of 0
+    or below).
     """
     need_shape("y", y, tuple(need_tensor("x", x, 2).shape))
     need_between("peak", peak, 0.0, math.inf, open_ends=True)
@@ -322,17 +332,21 @@ def code_length(
 ) -> Float[Tensor, " batch"]:
     """Bits that store each code, its numbers rounded to multiples of `step`, under a Gaussian for each coordinate.
 
-    Implements :eq:`eq-ae-bits`: -log2 of the Gaussian's mass on the cells that the code falls in. An arithmetic coder
-    attains it up to a bit or two an image. Raises ValueError (shapes, a step or a deviation that is not positive).
+    Implements :eq:`eq-ae-bits`: -log2 of the Gaussian's mass on the cells that the code falls in, computed in float64.
+    An arithmetic coder attains it up to a bit or two an image. NaN passes through. Raises ValueError (shapes, a step or
+    a deviation that is not positive).
     """
     k = need_tensor("codes", codes, 2).shape[1]
     need_between("step", step, 0.0, math.inf, open_ends=True)
     need_between("the smallest std", float(need_shape("std", std, (k,)).min()), 0.0, math.inf, open_ends=True)
-    centre = (torch.round(codes / step) * step - need_shape("mean", mean, (k,))).abs()  # reflected into the upper half
-    near, far = ((step / 2 - centre) / std, (-step / 2 - centre) / std)  # the cell, reflected into the lower tail
-    upper, lower = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
-    log_mass = upper + torch.log1p(-(lower - upper).exp())
-    return -log_mass.sum(1) / math.log(2)
+    x, width = codes.double(), step / std.double()  # of a cell, in standard deviations
+    centre = ((torch.round(x / step) * step - need_shape("mean", mean, (k,))) / std).abs()
+    # The cell, reflected into the lower tail; of a narrow one only the density and its curvature are left.
+    upper, lower = torch.special.log_ndtr(width / 2 - centre), torch.special.log_ndtr(-width / 2 - centre)
+    wide = upper + torch.log1p(-(lower - upper).exp())
+    narrow = width.log() - 0.5 * (LOG_2PI + centre.square()) + width.square() * (centre.square() - 1) / 24
+    log_mass = torch.where(width * centre.clamp(min=1) > 1e-3, wide, narrow)
+    return (-log_mass.sum(1) / math.log(2)).to(codes.dtype)
 
 
 def orbit_variance(orbits: Float[Tensor, "n orbit d"]) -> Float[Tensor, " n"]:

@@ -2,6 +2,8 @@
 
 import heapq
 import itertools
+import math
+import sys
 from collections.abc import Collection, Sequence
 
 import torch
@@ -115,10 +117,11 @@ def pairwise_information(
     """I(x_i; x_j) in nats of every pair of bits under the rows of `x`, H(x_i) on the diagonal.
 
     `weights` are the probabilities of the rows, equal ones if absent; `smoothing` is added to each of the four counts
-    of a pair (to both counts of a single bit, twice that: its pairs then agree with it).
+    of a pair (to both counts of a single bit, twice that: its pairs then agree with it). Raises ValueError (entries
+    other than 0 and 1, weights that are no probabilities, a negative smoothing).
     """
     weights = _weights(x, weights)
-    need_between("smoothing", smoothing, 0.0, float("inf"))
+    need_between("smoothing", smoothing, 0.0, sys.float_info.max)
     ones, total = (weights @ x) + 2 * smoothing, weights.sum() + 4 * smoothing
     both = (weights * x.mT) @ x + smoothing
     single = torch.stack([1 - ones / total, ones / total])  # (2, d)
@@ -132,10 +135,13 @@ def best_tree(information: Float[Tensor, "d d"]) -> list[tuple[int, ...]]:
     """Parents of the tree, rooted at 0, whose edges have the greatest sum of pairwise information.
 
     Implements :eq:`eq-best-tree`: no other law in which each variable looks at one other is closer in KL. Ties go to
-    the edge found first. (Chow and Liu, 1968.)
+    the edge found first. Raises ValueError (not square, asymmetric, NaN). (Chow and Liu, 1968.)
     """
     d = len(need_finite("information", need_tensor("information", information, 2)))
     need_shape("information", information, (d, d))
+    asymmetry = float((information - information.mT).abs().max())
+    if asymmetry > 1e-5 * float(information.abs().max()):
+        raise ValueError(f"information is asymmetric by {asymmetry:.3g}, expected one number a pair")
     parents: list[tuple[int, ...]] = [()] * d
     gain, best = information[0].clone(), [0] * d
     gain[0] = -torch.inf
@@ -186,7 +192,7 @@ class BayesianNetwork(Density):
         and of ones. A combination of parents that never occurs gets 1/2.
         """
         weights = _weights(x, weights)
-        need_between("smoothing", smoothing, 0.0, float("inf"))
+        need_between("smoothing", smoothing, 0.0, sys.float_info.max)
         need_shape("x", x, (len(x), len(parents)))
         tables = []
         for i, family in enumerate(parents):
@@ -248,7 +254,7 @@ class MarkovChain(Density):
         need_tensor("symbols", symbols, 1, floating=False)
         if not 0 <= int(symbols.min()) <= int(symbols.max()) < need_count("k", k):
             raise ValueError(f"symbols run from {symbols.min()} to {symbols.max()}, expected 0 to {k - 1}")
-        need_between("smoothing", smoothing, 0.0, float("inf"), open_ends=True)
+        need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
         windows = symbols.unfold(0, need_count("order", order, at_least=0) + 1, 1)
         place = windows @ (k ** torch.arange(order, -1, -1, device=symbols.device))
         counts = torch.bincount(place, minlength=k ** (order + 1)).view((k,) * (order + 1)).to(torch.float64)
@@ -316,13 +322,15 @@ class CountedPlane(Density):
 
     The smallest autoregressive model of a continuous law: one table for the first coordinate, one for the second given
     the bin of the first. `counts` (bins, bins), its first axis the first coordinate; `smoothing` > 0 is added to each.
+    Raises ValueError (not square, a negative or NaN count, ranges).
     """
 
     def __init__(self, counts: Float[Tensor, "bins bins"], extent: float, smoothing: float):
         need_finite("counts", need_tensor("counts", counts, 2))
         self.bins, self.extent = len(counts), need_between("extent", extent, 0.0, float("inf"), open_ends=True)
         need_shape("counts", counts, (self.bins, self.bins))
-        need_between("smoothing", smoothing, 0.0, float("inf"), open_ends=True)
+        need_between("the smallest of counts", float(counts.min()), 0.0, math.inf)
+        need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
         self.first = (counts.sum(1) + smoothing * self.bins) / (counts.sum() + smoothing * self.bins**2)
         self.second = (counts + smoothing) / (counts.sum(1, keepdim=True) + smoothing * self.bins)
 
@@ -336,8 +344,9 @@ class CountedPlane(Density):
         return cls(counts.to(torch.float64), extent, smoothing)
 
     def log_prob(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
-        """log p(x_1) + log p(x_2 | x_1), minus infinity outside the square."""
-        cell = _cell(need_shape("x", need_tensor("x", x, 2), (len(x), 2)), self.bins, self.extent)
+        """log p(x_1) + log p(x_2 | x_1), minus infinity outside the square. Raises ValueError (shape, NaN)."""
+        need_shape("x", need_finite("x", need_tensor("x", x, 2)), (len(x), 2))
+        cell = _cell(x, self.bins, self.extent)
         inside = ((cell >= 0) & (cell < self.bins)).all(1)
         i, j = cell.clamp(0, self.bins - 1).unbind(1)
         mass = self.first[i] * self.second[i, j] * (self.bins / (2 * self.extent)) ** 2

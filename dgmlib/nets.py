@@ -1,6 +1,7 @@
 """Small networks that several chapters share; a backward pass by hand; what a random network does to a signal."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmlib.core import need_between, need_count, need_shape, need_tensor
+from dgmlib.core import need_between, need_count, need_finite, need_shape, need_tensor
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
@@ -63,7 +64,8 @@ def backpropagate(
     """Each example's loss |output - y|^2 / 2, and the gradients of its mean in every weight matrix and every bias.
 
     Implements :eq:`eq-net-backprop`, for layers h <- tanh(W h + b) with no tanh after the last. `weights[l]` is
-    `(d_l, d_{l-1})`, `biases[l]` `(d_l,)`. Raises ValueError (no layer, shapes). Rumelhart, Hinton & Williams (1986).
+    `(d_l, d_{l-1})`, `biases[l]` `(d_l,)`. NaN passes through. Raises ValueError (no layer, shapes), TypeError (no
+    tensors). Rumelhart, Hinton & Williams (1986).
     """
     if not weights or len(weights) != len(biases):
         raise ValueError(
@@ -72,7 +74,8 @@ def backpropagate(
     h, inputs = need_tensor("x", x, 2), []
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         inputs.append(h.tanh() if i else h)
-        need_shape(f"weights[{i}]", weight, (len(bias), inputs[-1].shape[1]))
+        d_out, d_in = len(need_tensor(f"biases[{i}]", bias, 1)), inputs[-1].shape[1]
+        need_shape(f"weights[{i}]", need_tensor(f"weights[{i}]", weight, 2), (d_out, d_in))
         h = inputs[-1] @ weight.T + bias  # (batch, d_l), before its tanh
     error = h - need_shape("y", y, tuple(h.shape))
     delta, weight_gradients, bias_gradients = error / len(x), [], []
@@ -93,25 +96,29 @@ def signal_map(
 
     Implements :eq:`eq-net-variance`: (weight_var E phi(u)^2, weight_var E phi'(u)^2) with u ~ N(0, variance), for
     weights of variance weight_var / fan_in and no bias. `activation` acts elementwise; a kink may only stand at 0.
-    Raises ValueError (a negative variance or weight_var). Poole et al. (2016).
+    Raises ValueError (a variance or weight_var negative or not finite). Poole et al. (2016).
     """
-    need_between("weight_var", weight_var, 0.0, math.inf)
-    need_between("the smallest variance", float(need_tensor("variance", variance).min()), 0.0, math.inf)
+    need_between("weight_var", weight_var, 0.0, sys.float_info.max)
+    need_finite("variance", need_tensor("variance", variance))
+    need_between("the smallest variance", float(variance.min()), 0.0, math.inf)
     # Midpoints, symmetric about 0 without 0 itself: exponentially accurate also for functions with a kink there.
     u = torch.linspace(-10, 10, 2001, dtype=torch.float64, device=variance.device)
-    u = ((u[1:] + u[:-1]) / 2).to(variance.dtype)
+    u = (u[1:] + u[:-1]) / 2
     density = torch.exp(-(u**2) / 2) * (0.01 / math.sqrt(2 * math.pi))
-    u = variance.sqrt()[..., None] * u
-    value, slope = torch.func.jvp(activation, (u,), (torch.ones_like(u),))
-    return weight_var * value.square() @ density, weight_var * slope.square() @ density
+    u = variance.double().sqrt()[..., None] * u
+    squares = (part.square() @ density for part in torch.func.jvp(activation, (u,), (torch.ones_like(u),)))
+    signal, gradient = (weight_var * square.to(variance.dtype) for square in squares)
+    return signal, gradient
 
 
 def critical_gain(activation: Callable[[Tensor], Tensor]) -> float:
     """The g for which weights of standard deviation g / sqrt(fan_in) keep a signal of variance 1: (E phi(u)^2)^(-1/2).
 
-    Implements :eq:`eq-net-gain`. sqrt(2) for ReLU (He et al., 2015).
+    Implements :eq:`eq-net-gain`. sqrt(2) for ReLU (He et al., 2015). Raises ValueError (an activation that passes
+    nothing on).
     """
-    return float(signal_map(torch.ones((), dtype=torch.float64), activation, 1.0)[0] ** -0.5)
+    kept = float(signal_map(torch.ones((), dtype=torch.float64), activation, 1.0)[0])
+    return need_between("E activation(u)^2", kept, 0.0, math.inf, open_ends=True) ** -0.5
 
 
 @torch.no_grad()
@@ -138,14 +145,16 @@ def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | Non
 def time_features(t: Float[Tensor, " batch"], n_features: int) -> Float[Tensor, "batch features"]:
     """cos and sin of 1000 t w, the frequencies w falling geometrically from 1 to 1/10,000: a time a network can read.
 
-    Implements :eq:`eq-diff-time`. `n_features` is even. Vaswani et al. (2017), section 3.5; Ho et al. (2020).
+    Implements :eq:`eq-diff-time`. `n_features` is even; NaN passes through. Vaswani et al. (2017), section 3.5;
+    Ho et al. (2020).
     """
     half, odd = divmod(need_count("n_features", n_features, 4), 2)
     if odd:
         raise ValueError(f"n_features is {n_features}, expected an even number")
-    place = torch.arange(half, dtype=t.dtype, device=need_tensor("t", t, 1).device) / (half - 1)
-    angle = 1000 * t[:, None] * torch.exp(-math.log(10_000) * place)  # (batch, half)
-    return torch.cat([angle.cos(), angle.sin()], 1)
+    precise = torch.promote_types(need_tensor("t", t, 1).dtype, torch.float32)  # half precision has no 1000 t
+    place = torch.arange(half, dtype=precise, device=t.device) / (half - 1)
+    angle = 1000 * t.to(precise)[:, None] * torch.exp(-math.log(10_000) * place)  # (batch, half)
+    return torch.cat([angle.cos(), angle.sin()], 1).to(t.dtype)
 
 
 class ResBlock(nn.Module):
@@ -190,7 +199,8 @@ class UNet(nn.Module):
     the way up; one attention layer sits at the bottom. `fold` > 1 first folds each square of fold × fold pixels into
     channels, and unfolds at the end: fold^2 times fewer places to visit. The side must divide by fold 2^(levels - 1).
 
-    `forward(x, t)`: x (batch, channels, h, w), t (batch,) in [0, 1]. The output starts at zero.
+    `forward(x, t)`: x (batch, channels, h, w), t (batch,) in [0, 1]. The output starts at zero. Values are not looked
+    at: NaN passes through, and so would a step number for a time.
 
     Raises: TypeError, ValueError (counts; shapes of `x` and `t`).
 

@@ -264,6 +264,8 @@ def test_the_best_tree_recovers_a_tree_and_loses_what_is_left():
 def test_information_that_is_no_square_is_refused(untyped):
     with pytest.raises(ValueError, match=r"information has shape \(2, 3\), expected \(2, 2\)"):
         best_tree(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="information is asymmetric by 1, expected one number a pair"):
+        best_tree(f64((0.0, 1.0), (0.0, 0.0)))
     with pytest.raises(ValueError, match="information has 1 NaN or infinite values"):
         best_tree(f64((0.0, math.nan), (1.0, 0.0)))
 
@@ -515,6 +517,10 @@ def test_counted_planes_refuse(untyped):
         CountedPlane(torch.zeros(2, 2), 0.0, 1.0)
     with pytest.raises(ValueError, match="smoothing is 0"):
         CountedPlane(torch.zeros(2, 2), 1.0, 0.0)
+    with pytest.raises(ValueError, match=r"the smallest of counts is -1.0"):
+        CountedPlane(-torch.ones(2, 2), 1.0, 1.0)
+    with pytest.raises(ValueError, match="x has 1 NaN"):
+        CountedPlane(torch.zeros(2, 2), 1.0, 1.0).log_prob(f64((math.nan, 0.0)))
     with pytest.raises(ValueError, match=r"x reaches 3, expected points inside extent = 2.0"):
         CountedPlane.fit(f64((0.0, -3.0)), 4, 2.0, 1.0)
     with pytest.raises(ValueError, match="x reaches 2, expected points inside extent"):
