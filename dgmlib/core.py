@@ -3,16 +3,156 @@
 A refusal is one sentence that names the argument, what came, and what was expected.
 """
 
+import functools
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Shaped, jaxtyped
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.compiler import is_compiling
+
+# --- arguments are what their annotations say -----------------------------------------------------------------------
+
+F = TypeVar("F", bound=Callable[..., Any])
+PLAIN = (NoneType, str, bytes, Real, complex, list, tuple, set, dict, np.ndarray, np.generic, Tensor)
+NUMBERS = {float: Real, int: Integral, bool: (bool, np.bool_)}
+WORDS = {NoneType: "None", Tensor: "a torch.Tensor", Callable: "a function"}
+WORDS |= {float: "a number", int: "an int", str: "a string", Sequence: "a sequence"}
+DTYPES = {"Float": "a floating dtype", "Int": "a signed integer dtype", "Integer": "an integer dtype"}
+
+
+def checked(function: F) -> F:
+    """`function`, with its arguments held to their annotations: what is not as annotated is refused in one sentence.
+
+    A letter of a shape has one size in all arguments, and in a method the size of the attribute of that name, if `self`
+    has one: `x: Float[Tensor, "batch d"]` must have `self.d` columns. A tensor has at least one element. A `float` may
+    be any real number but NaN, an `int` any integer, a bool neither. Where a class is annotated, an object of another
+    may stand in for it, but no plain data.
+
+    Nothing is read of a tensor but its shape and dtype, and what has passed once passes: a call costs microseconds.
+    Compiled, or inside a transform of `torch.func`, where shapes are not as written, `function` runs alone. Raises
+    TypeError (kind, dtype), ValueError (shape, NaN).
+    """
+    passed: set[Any] = set()
+    letters: tuple[str, ...] = ()
+    if next(iter(inspect.signature(function).parameters), "") == "self":
+        letters = _letters(hint for name, hint in function.__annotations__.items() if name != "return")
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling() or peek_interpreter_stack() is not None:
+            return function(*args, **kwargs)
+        key = [(x.shape, x.dtype) if isinstance(x, Tensor) else _kind(x) for x in args]
+        if kwargs:
+            key += [(name, _kind(x)) for name, x in kwargs.items()]
+        if letters and args:
+            own = getattr(args[0], "__dict__", {})
+            key += [size if type(size := own.get(letter)) is int else None for letter in letters]
+        if (known := tuple(key)) not in passed:
+            _inspect(function, args, kwargs, dict(zip(letters, key[-len(letters) :], strict=bool(letters))))
+            passed.add(known)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def _kind(x: Any) -> Any:
+    """All that `checked` reads of an argument."""
+    if isinstance(x, Tensor):
+        return x.shape, x.dtype
+    if isinstance(x, (float, np.floating)):
+        return type(x), x == x
+    return (type(x), *map(_kind, x)) if isinstance(x, (list, tuple)) else type(x)
+
+
+def _letters(hints: Iterable[Any]) -> tuple[str, ...]:
+    """The names of single axes in annotations."""
+    axes = (getattr(hint, "dim_str", "").split() or _letters(get_args(hint)) for hint in hints)
+    return tuple({axis for some in axes for axis in some if axis.isidentifier()})
+
+
+def _inspect(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any], own: dict[str, int | None]) -> None:
+    """Refuse the first argument that is not as annotated, where `own` are the sizes that `self` gives."""
+    signature, hints = inspect.signature(function), inspect.get_annotations(function, eval_str=True)
+    sizes: dict[str, Any] = {letter: size for letter, size in own.items() if size is not None}
+    with jaxtyped("context"):
+        for letter, size in sizes.items():
+            isinstance(torch.empty(size, device="meta"), Shaped[Tensor, letter])  # jaxtyping remembers
+        for name, x in signature.bind(*args, **kwargs).arguments.items():
+            hint = hints.get(name, Any)
+            several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            if error := _misfit(name, x, tuple[hint, ...] if several else hint, sizes):
+                raise error
+
+
+def _misfit(name: str, x: Any, hint: Any, sizes: dict[str, Any]) -> Exception | None:
+    """The refusal of `x` where `hint` is annotated, or None; a hint of no form known here is met by everything."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    is_tensor = hint is Tensor or hasattr(hint, "dim_str")
+    plainly = isinstance(x, NoneType | str | Real) and not is_tensor
+    wrong = TypeError(f"{name} is {repr(x) if plainly else 'a ' + type(x).__name__}, expected {_wanted(hint)}")
+    if kind in (Union, UnionType):
+        errors = [_misfit(name, x, option, sizes) for option in inner]
+        precise = [error for error in errors if type(error) is ValueError or not str(error).startswith(f"{name} is ")]
+        return None if None in errors else (*precise, wrong)[0]
+    if is_tensor:
+        return _misfit_of_tensor(name, x, hint, sizes) if isinstance(x, Tensor) else wrong
+    if kind in NUMBERS:
+        fits = isinstance(x, NUMBERS[kind]) and isinstance(x, NUMBERS[bool]) == (kind is bool)
+        return wrong if not fits else None if x == x else ValueError(f"{name} is nan, expected a number")
+    if kind in (list, tuple, Sequence):
+        if isinstance(x, str) or not isinstance(x, Sequence):
+            return wrong
+        wanted = inner if kind is tuple and inner and ... not in inner else (*inner, Any)[:1] * len(x)
+        if len(wanted) != len(x):
+            return ValueError(f"{name} has {len(x)} entries, expected {len(wanted)}")
+        errors = [_misfit(f"{name}[{i}]", part, wanted[i], sizes) for i, part in enumerate(x)]
+        return next((error for error in errors if error), None)
+    stands_in = not isinstance(x, PLAIN) and kind not in (NoneType, str, torch.Generator, Callable)
+    return None if kind is Any or not inspect.isclass(kind) or stands_in or isinstance(x, kind) else wrong
+
+
+def _misfit_of_tensor(name: str, x: Tensor, hint: Any, sizes: dict[str, Any]) -> Exception | None:
+    """What is wrong with the dtype or shape of `x`; None if nothing, and the sizes of its axes are noted."""
+    shape, axes = tuple(x.shape), getattr(hint, "dim_str", "...").split()
+    if hint is not Tensor and not isinstance(x, hint.dtype[Tensor, "..."]):
+        dtype = hint.dtype.__name__
+        return TypeError(f"{name} has dtype {x.dtype}, expected {DTYPES.get(dtype, 'torch.' + dtype.lower())}")
+    if not x.numel():
+        return ValueError(f"{name} has shape {shape}, expected at least one element")
+    star = next((i for i, axis in enumerate(axes) if axis[0] in "*."), len(axes))
+    rest = len(shape) - len(axes[star + 1 :])
+    came = (*shape[:star], shape[star:rest], *shape[rest:]) if star < len(axes) else shape
+    known = {axis: int(axis) for axis in axes if axis.isdigit()} | sizes
+    if len(came) != len(axes):  # in letters where no size is given
+        wanted, rank = [known.get(axis, axis) for axis in axes], f"{len(axes)} axes: " * (star == len(axes))
+    else:  # a letter not met before may have the size that came
+        wanted, rank = [known.setdefault(axis, size) for axis, size in zip(axes, came, strict=True)], ""
+    if isinstance(x, hint):
+        sizes |= {axis: size for axis, size in known.items() if axis.strip("*").isidentifier() and axis != "_"}
+        return None
+    flat = [str(n) for size in wanted for n in (size if isinstance(size, tuple) else (size,))]
+    return ValueError(f"{name} has shape {shape}, expected {rank}({', '.join(flat)}{',' * (len(flat) == 1)})")
+
+
+def _wanted(hint: Any) -> str:
+    """What a hint asks for, in words."""
+    kind = get_origin(hint) or hint
+    if kind in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_wanted, get_args(hint))))
+    kind = Tensor if hasattr(hint, "dim_str") else kind
+    return WORDS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
+
 
 # --- interfaces -----------------------------------------------------------------------------------------------------
 
@@ -84,6 +224,7 @@ class Schedule(ABC):
         """log(alpha^2 / sigma^2): infinite where there is no noise."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
+    @checked
     def discretize(self, n_steps: int) -> Tables:
         """DDPM's tables of a chain of `n_steps` steps that visits t = 0, 1/n_steps, ..., 1.
 
@@ -142,6 +283,7 @@ def _like(draw: Callable[..., Tensor], x: Tensor, generator: torch.Generator | N
     return noise
 
 
+@checked
 def randn_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Standard normal draws in the shape, dtype and device of `x`, whose first axis is the batch.
 
@@ -151,14 +293,21 @@ def randn_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None 
     return _like(torch.randn, x, generator)
 
 
+@checked
 def rand_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Uniform draws on [0, 1) like `x`; in a data-parallel loss drawn globally, as `randn_like` does."""
     return _like(torch.rand, x, generator)
 
 
+@checked
 def bernoulli(probs: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
-    """0/1 draws with the given probabilities of a one, in the dtype of `probs`; drawn globally as `randn_like`."""
-    return (rand_like(probs, generator=generator) < probs).to(probs.dtype)
+    """0/1 draws with the given probabilities of a one, in the dtype of `probs`; drawn globally as `randn_like`.
+
+    NaN where `probs` is no probability. Half precision draws in float32, whose steps are finer than a small rate.
+    """
+    fine = probs.float() if probs.dtype.itemsize < 4 else probs
+    draws = (rand_like(fine, generator=generator) < fine).to(probs.dtype)
+    return torch.where((probs >= 0) & (probs <= 1), draws, torch.nan)
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
@@ -187,10 +336,37 @@ def need_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return x
 
 
+def need_like(name: str, x: Tensor, like: Tensor) -> Tensor:
+    """Return `x` if it has the dtype (autocast apart) and device of `like`, a module's parameter. Raises TypeError."""
+    if x.device != like.device:
+        raise TypeError(f"{name} is on {x.device}, expected {like.device} like the module's parameters")
+    if x.dtype != like.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"{name} has dtype {x.dtype}, expected {like.dtype} like the module's parameters")
+    return x
+
+
+def _readable(x: Tensor) -> bool:
+    """Whether values can be read: not on the meta device, while compiling, or inside a transform of `torch.func`."""
+    return not (x.is_meta or is_compiling() or peek_interpreter_stack() is not None)
+
+
+def need_levels(name: str, x: Tensor, levels: int) -> Tensor:
+    """Return `x` if all its values are whole numbers from 0 to levels - 1. Raises ValueError. Reads the values."""
+    if _readable(x):
+        low, high = x.aminmax()
+        if not (low >= 0 and high < levels):
+            came = f"has values from {low:.4g} to {high:.4g}"
+        elif x.is_floating_point() and (x != x.round()).any():
+            came = "has values between whole numbers"
+        else:
+            return x
+        raise ValueError(f"{name} {came}, expected whole numbers from 0 to {levels - 1}")
+    return x
+
+
 def need_finite(name: str, x: Tensor) -> Tensor:
     """Return `x` if no element is NaN or infinite. Raises ValueError. Reads the values: use where data enter."""
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
+    if _readable(x) and (bad := int((~torch.isfinite(x)).sum())):
         raise ValueError(f"{name} has {bad} NaN or infinite values among {x.numel()}, expected finite ones")
     return x
 
@@ -205,12 +381,12 @@ def need_between(name: str, value: float, low: float, high: float, *, open_ends:
 
 
 def need_count(name: str, value: Any, at_least: int = 1) -> int:
-    """Return `value` if it is an int of at least `at_least`. Raises TypeError, ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """`value` as an int, if it is an integer (NumPy's too) of at least `at_least`. Raises TypeError, ValueError."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {value!r}, expected an int")
     if value < at_least:
         raise ValueError(f"{name} is {value}, expected at least {at_least}")
-    return value
+    return int(value)
 
 
 def need_option(name: str, value: Any, options: Collection[Any]) -> Any:
@@ -223,11 +399,13 @@ def need_option(name: str, value: Any, options: Collection[Any]) -> Any:
 def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
     """Return `p` if it is a probability vector along its last axis (non-negative, sums to one). Raises ValueError."""
     need_finite(name, need_tensor(name, p, ndim))
+    if not _readable(p):
+        return p
     if p.ndim == 0:
         raise ValueError(f"{name} is a single number, expected probabilities along the last axis")
     if (p < 0).any():
         raise ValueError(f"{name} has a negative entry ({p.min():.3g}), expected probabilities")
     excess = (p.sum(-1) - 1).abs().max().item()
-    if excess > 1e-5 + 4 * p.shape[-1] * torch.finfo(p.dtype).eps:
+    if excess > 1e-9 + (100 + 4 * p.shape[-1]) * torch.finfo(p.dtype).eps:
         raise ValueError(f"{name} sums to one only within {excess:.3g}, expected probabilities along the last axis")
     return p

@@ -14,18 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import xlogy
 
-from dgmlib.core import need_between, need_finite, need_option, need_probabilities, need_shape, need_tensor
+from dgmlib.core import checked, need_between, need_finite, need_option, need_probabilities
 
 Law = Float[Tensor, "*batch states"]
 Value = Float[Tensor, "*batch"]
 
 
 def _pair(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    need_probabilities("p", p)
-    need_probabilities("q", q)
-    if p.shape[-1] != q.shape[-1]:
-        raise ValueError(f"q has {q.shape[-1]} states, expected {p.shape[-1]} like p")
-    return p, q
+    return need_probabilities("p", p), need_probabilities("q", q)
 
 
 def _x_log_y(x: Tensor, y: Tensor) -> Tensor:
@@ -36,6 +32,7 @@ def _x_log_y(x: Tensor, y: Tensor) -> Tensor:
 # --- Shannon's quantities -------------------------------------------------------------------------------------------
 
 
+@checked
 def entropy(p: Law) -> Value:
     """H(p) = -sum_x p(x) log p(x), in nats; 0 log 0 = 0.
 
@@ -44,6 +41,7 @@ def entropy(p: Law) -> Value:
     return -_x_log_y(need_probabilities("p", p), p).sum(-1)
 
 
+@checked
 def cross_entropy(p: Law, q: Law) -> Value:
     """H(p, q) = -sum_x p(x) log q(x): the mean negative log-likelihood of q on data from p, in nats.
 
@@ -53,6 +51,7 @@ def cross_entropy(p: Law, q: Law) -> Value:
     return -_x_log_y(p, q).sum(-1)
 
 
+@checked
 def kl_divergence(p: Law, q: Law) -> Value:
     """KL(p || q) = sum_x p(x) log p(x)/q(x), in nats: zero iff p = q, infinite where p has mass and q has none.
 
@@ -62,6 +61,7 @@ def kl_divergence(p: Law, q: Law) -> Value:
     return (_x_log_y(p, p) - _x_log_y(p, q)).sum(-1)
 
 
+@checked
 def js_divergence(p: Law, q: Law) -> Value:
     """JS(p, q) = KL(p || m)/2 + KL(q || m)/2 with m = (p + q)/2, in nats: symmetric, at most log 2.
 
@@ -74,6 +74,7 @@ def js_divergence(p: Law, q: Law) -> Value:
     return (halves.sum(-1) / 2).clamp(min=0)  # rounding below 0 would spoil the root
 
 
+@checked
 def renyi_divergence(p: Law, q: Law, alpha: float) -> Value:
     """D_alpha(p || q) = log(sum_x p(x)^alpha q(x)^(1 - alpha)) / (alpha - 1), for 0 < alpha != 1, in nats.
 
@@ -92,6 +93,7 @@ def renyi_divergence(p: Law, q: Law, alpha: float) -> Value:
 # --- the f-family ---------------------------------------------------------------------------------------------------
 
 
+@checked
 def total_variation(p: Law, q: Law) -> Value:
     """TV(p, q) = sum_x |p(x) - q(x)| / 2, the largest difference any event can have: in [0, 1].
 
@@ -101,6 +103,7 @@ def total_variation(p: Law, q: Law) -> Value:
     return (p - q).abs().sum(-1) / 2
 
 
+@checked
 def hellinger_squared(p: Law, q: Law) -> Value:
     """H^2(p, q) = 1 - sum_x sqrt(p(x) q(x)), in [0, 1]; its root is a metric.
 
@@ -110,6 +113,7 @@ def hellinger_squared(p: Law, q: Law) -> Value:
     return (p.sqrt() - q.sqrt()).square().sum(-1) / 2
 
 
+@checked
 def chi_squared(p: Law, q: Law) -> Value:
     """chi^2(p || q) = sum_x (p(x) - q(x))^2 / q(x) (Pearson): infinite where p has mass and q has none.
 
@@ -137,6 +141,7 @@ GENERATORS = {
 }
 
 
+@checked
 def f_divergence(p: Law, q: Law, generator: str | Generator) -> Value:
     """D_f(p || q) = sum over q(x) > 0 of q(x) f(p(x)/q(x)), plus the slope of f at infinity times p(q = 0).
 
@@ -157,52 +162,53 @@ def f_divergence(p: Law, q: Law, generator: str | Generator) -> Value:
 # --- laws on a space with a geometry --------------------------------------------------------------------------------
 
 
+@checked
 def wasserstein_1(points: Float[Tensor, " states"], p: Law, q: Law) -> Value:
     """W_1(p, q) = integral of |F_p - F_q| for laws on the line that sit on the same increasing `points`.
 
     Implements :eq:`eq-wasserstein`. In the units of `points`; a metric, finite whatever the supports.
     """
     p, q = _pair(p, q)
-    need_shape("points", need_tensor("points", points), p.shape[-1:])
     gaps = points.diff()
     if not (gaps > 0).all():
         raise ValueError("points are not increasing, expected strictly increasing positions")
     return ((p - q).cumsum(-1)[..., :-1].abs() * gaps).sum(-1)
 
 
+@checked
 def wasserstein_samples(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"], order: float = 1.0) -> Value:
     """W_order between two samples of the line of equal size: match them in sorted order (quantile to quantile).
 
     Implements :eq:`eq-wasserstein-quantile`: (mean |x_(i) - y_(i)|^order)^(1/order), `order` >= 1; inf: largest gap.
     """
     need_between("order", order, 1, math.inf)
-    need_shape("y", need_tensor("y", y), need_finite("x", need_tensor("x", x)).shape)
-    gaps = x.sort(-1).values - need_finite("y", y).sort(-1).values
+    gaps = need_finite("x", x).sort(-1).values - need_finite("y", y).sort(-1).values
     return torch.linalg.vector_norm(gaps, order, dim=-1) / x.shape[-1] ** (1 / order)
 
 
+@checked
 def mmd_squared(gram: Float[Tensor, "states states"], p: Law, q: Law) -> Value:
     """MMD^2(p, q) = sum_xy (p - q)(x) k(x, y) (p - q)(y) for laws on the points whose kernel matrix is `gram`.
 
     Implements :eq:`eq-mmd`. Gretton et al., 2012. Zero only for p = q iff the kernel is characteristic.
     """
     p, q = _pair(p, q)
-    need_shape("gram", need_tensor("gram", gram), (p.shape[-1],) * 2)
     return torch.einsum("...i,ij,...j->...", p - q, gram, p - q)
 
 
+@checked
 def fisher_divergence(score_p: Float[Tensor, "batch d"], score_q: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
     """Half the squared distance of two scores at points drawn from p; its mean over p is the Fisher divergence.
 
     Implements :eq:`eq-fisher-divergence`: E_p |grad log p(x) - grad log q(x)|^2 / 2, in nats per squared unit of x.
     """
-    need_shape("score_q", need_tensor("score_q", score_q), need_tensor("score_p", score_p, 2).shape)
     return (score_p - score_q).square().sum(-1) / 2
 
 
 # --- Gaussians, and estimates from samples --------------------------------------------------------------------------
 
 
+@checked
 def kl_gaussian(
     mean_p: Float[Tensor, "*batch_p d"],
     cov_p: Float[Tensor, "*batch_p d d"],
@@ -216,38 +222,33 @@ def kl_gaussian(
     (tr(cov_q^-1 cov_p) + |mean_q - mean_p|^2 in the metric cov_q^-1 - d + log det cov_q - log det cov_p) / 2.
     Raises ValueError if a covariance is not symmetric positive definite.
     """
-    d = need_tensor("mean_p", mean_p).shape[-1]
-    factors = []
-    for name, mean, cov in (("p", mean_p, cov_p), ("q", mean_q, cov_q)):
-        need_finite(f"mean_{name}", need_tensor(f"mean_{name}", mean))
-        need_finite(f"cov_{name}", need_tensor(f"cov_{name}", cov))
-        if mean.shape[-1:] + cov.shape[-2:] != (d, d, d):
-            raise ValueError(
-                f"mean_{name} and cov_{name} have shapes {tuple(mean.shape)} and {tuple(cov.shape)}, "
-                f"expected (..., {d}) and (..., {d}, {d})"
-            )
-        factor, failed = torch.linalg.cholesky_ex(cov)
-        skew = (cov - cov.mT).abs().max() > 1e-4 * cov.abs().max()  # a Cholesky factor, say: its other half is unread
-        if failed.any() or skew:
-            raise ValueError(f"cov_{name} is not symmetric positive definite, expected a covariance matrix")
-        factors.append(factor)
-    chol_p, chol_q = factors
+    need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
+    chol_p, chol_q = _need_cholesky("cov_p", cov_p), _need_cholesky("cov_q", cov_q)
     solve = torch.linalg.solve_triangular
     trace = solve(chol_q, chol_p, upper=False).square().sum((-2, -1))
     shift = solve(chol_q, (mean_q - mean_p)[..., None], upper=False).square().sum((-2, -1))
     log_det = 2 * (chol_q.diagonal(dim1=-2, dim2=-1).log() - chol_p.diagonal(dim1=-2, dim2=-1).log()).sum(-1)
-    return (trace + shift - d + log_det) / 2
+    return (trace + shift - mean_p.shape[-1] + log_det) / 2
 
 
+def _need_cholesky(name: str, cov: Tensor) -> Tensor:
+    """The lower factor of `cov`, whose other half is read as well: it may be such a factor itself."""
+    factor, failed = torch.linalg.cholesky_ex(need_finite(name, cov))
+    if failed.any() or (cov - cov.mT).abs().max() > 1e-4 * cov.abs().max():
+        raise ValueError(f"{name} is not symmetric positive definite, expected a covariance matrix")
+    return factor
+
+
+@checked
 def kl_terms(log_p: Float[Tensor, " batch"], log_q: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """log p(x) - log q(x) at draws x from p: unbiased for KL(p || q), one term an example, of either sign.
 
     Implements :eq:`eq-kl-monte-carlo`.
     """
-    need_shape("log_q", need_tensor("log_q", log_q), need_tensor("log_p", log_p, 1).shape)
     return log_p - log_q
 
 
+@checked
 def kl_terms_nonnegative(log_p: Float[Tensor, " batch"], log_q: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """r - 1 - log r with r = q(x)/p(x) at draws x from p: the same mean, since E_p r = 1, and no negative term.
 

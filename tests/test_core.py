@@ -1,10 +1,16 @@
 """The shared ideas: shares of a batch, coin flips, and refusals that name the argument."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from exact import f64
+from jaxtyping import Float, Float32, Int64, Integer, UInt8
+from torch import Tensor
 
 from dgmlib import core
 from dgmlib.core import (
@@ -12,11 +18,14 @@ from dgmlib.core import (
     Schedule,
     Transform,
     bernoulli,
+    checked,
     data_parallel,
     global_batch,
     need_between,
     need_count,
     need_finite,
+    need_levels,
+    need_like,
     need_option,
     need_probabilities,
     need_shape,
@@ -26,7 +35,162 @@ from dgmlib.core import (
     share,
 )
 
+X = torch.arange(6, dtype=torch.float64).view(3, 2)
 Z = 5.5  # standard errors: a seeded two-sided test fails by chance with probability 4e-8
+
+
+# --- annotations ----------------------------------------------------------------------------------------------------
+
+
+@checked
+def annotated(
+    x: Float[Tensor, "batch d"] | None = None,
+    y: Float[Tensor, "batch d"] | None = None,
+    *more: Int64[Tensor, " batch"],
+    a: float = 1.0,
+    n: int | None = None,
+    flag: bool = False,
+    kind: str = "",
+    rows: Float[Tensor, "*batch d"] | float = 0.0,
+    image: UInt8[Tensor, "n 1 side side"] | None = None,
+    small: Float32[Tensor, "..."] | None = None,
+    label: Integer[Tensor, "batch _"] | None = None,
+    any_tensor: Tensor = X,
+    generator: torch.Generator | None = None,
+    f: Callable[[Tensor], Tensor] = torch.tanh,
+    widths: Sequence[int] = (),
+    pair: tuple[Float[Tensor, " d"], float] | None = None,
+    module: torch.nn.Module | None = None,
+    written: "Float[Tensor, ' d'] | int" = 0,
+    unknown: TypeVar("T") = X,
+):
+    return "ran"
+
+
+REFUSED = {  # arguments, and what is said of them
+    "None": (((X, None), {"any_tensor": None}), TypeError, "any_tensor is a NoneType, expected a torch.Tensor"),
+    "a list": ((([1.0],), {}), TypeError, "x is a list, expected a torch.Tensor or None"),
+    "an array": (((np.ones((3, 2)),), {}), TypeError, "x is a ndarray, expected a torch.Tensor or None"),
+    "a string": ((("x",), {}), TypeError, "x is 'x', expected a torch.Tensor or None"),
+    "whole": (((X.long(),), {}), TypeError, "x has dtype torch.int64, expected a floating dtype"),
+    "complex": (((X.to(torch.complex64),), {}), TypeError, "x has dtype torch.complex64, expected a floating dtype"),
+    "half": (((), {"small": X.half()}), TypeError, "small has dtype torch.float16, expected torch.float32"),
+    "bytes": (((), {"image": X}), TypeError, "image has dtype torch.float64, expected torch.uint8"),
+    "labels": (((), {"label": X}), TypeError, "label has dtype torch.float64, expected an integer dtype"),
+    "rank": (((X[0],), {}), ValueError, "x has shape (2,), expected 2 axes: (batch, d)"),
+    "empty": (((X[:0],), {}), ValueError, "x has shape (0, 2), expected at least one element"),
+    "two sizes": (((X, X[:, :1]), {}), ValueError, "y has shape (3, 1), expected (3, 2)"),
+    "of several": (((X, X, X[:, 0].long(), X[0].long()), {}), ValueError, "more[1] has shape (2,), expected (3,)"),
+    "rank after": (((X, X[0]), {}), ValueError, "y has shape (2,), expected 2 axes: (3, 2)"),
+    "one letter": (
+        ((), {"image": X.byte().view(3, 1, 2, 1)}),
+        ValueError,
+        "image has shape (3, 1, 2, 1), expected (3, 1, 2, 2)",
+    ),
+    "one is one": (
+        ((), {"image": X.byte().view(1, 3, 2, 1)}),
+        ValueError,
+        "image has shape (1, 3, 2, 1), expected (1, 1, 2, 2)",
+    ),
+    "last of any": (((X,), {"rows": X.mT}), ValueError, "rows has shape (2, 3), expected (2, 2)"),
+    "first of two": (((X,), {"label": X.mT.long()}), ValueError, "label has shape (2, 3), expected (3, 3)"),
+    "no axis": (((X,), {"rows": X[0, 0]}), ValueError, "rows has shape (), expected (*batch, 2)"),
+    "NaN": (((), {"a": math.nan}), ValueError, "a is nan, expected a number"),
+    "NumPy's NaN": (((), {"a": np.float32("nan")}), ValueError, "a is nan, expected a number"),
+    "NaN or tensor": (((), {"rows": math.nan}), ValueError, "rows is nan, expected a number"),
+    "a flag for a number": (((), {"a": True}), TypeError, "a is True, expected a number"),
+    "a tensor for a number": (((), {"a": X[0, 0]}), TypeError, "a is a Tensor, expected a number"),
+    "imaginary": (((), {"a": 1j}), TypeError, "a is a complex, expected a number"),
+    "fraction": (((), {"n": 2.0}), TypeError, "n is 2.0, expected an int or None"),
+    "a flag for a count": (((), {"n": True}), TypeError, "n is True, expected an int or None"),
+    "a number for a flag": (((), {"flag": 1}), TypeError, "flag is 1, expected a bool"),
+    "a number for a name": (((), {"kind": 1}), TypeError, "kind is 1, expected a string"),
+    "tensor or number": (((), {"rows": "x"}), TypeError, "rows is 'x', expected a torch.Tensor or a number"),
+    "a seed": (((), {"generator": 0}), TypeError, "generator is 0, expected a Generator or None"),
+    "no generator": (((), {"generator": np.random.default_rng()}), TypeError, "generator is a Generator, expected"),
+    "no function": (((), {"f": 3}), TypeError, "f is 3, expected a function"),
+    "no sequence": (((), {"widths": 3}), TypeError, "widths is 3, expected a sequence"),
+    "letters": (((), {"widths": "abc"}), TypeError, "widths is 'abc', expected a sequence"),
+    "an entry": (((), {"widths": [3, 2.0]}), TypeError, "widths[1] is 2.0, expected an int"),
+    "one of a pair": (((X,), {"pair": (X[:, 0], 1.0)}), ValueError, "pair[0] has shape (3,), expected (2,)"),
+    "the other": (((), {"pair": (X[0], None)}), TypeError, "pair[1] is None, expected a number"),
+    "one alone": (((), {"pair": (X[0],)}), ValueError, "pair has 1 entries, expected 2"),
+    "no module": (((), {"module": 3}), TypeError, "module is 3, expected a Module or None"),
+    "as written": (((X,), {"written": X[:, 0]}), ValueError, "written has shape (3,), expected (2,)"),
+    "a name too many": (((), {"nothing": 3}), TypeError, "got an unexpected keyword argument 'nothing'"),
+}
+
+
+@pytest.mark.parametrize("arguments, error, sentence", REFUSED.values(), ids=REFUSED)
+def test_what_is_not_as_annotated_is_refused(untyped, arguments, error, sentence):
+    args, kwargs = arguments
+    for _ in range(2):  # what was refused once is refused again
+        with pytest.raises(error) as refusal:
+            annotated(*args, **kwargs)
+        assert str(refusal.value).startswith(sentence)
+
+
+def test_what_is_as_annotated_runs():
+    rows = X[:, 0].long()
+    for args in ((), (X,), (X, X), (X, X, rows, rows), (X.half(),), (torch.nn.Parameter(X),), (X.to("meta"),)):
+        for _ in range(2):
+            assert annotated(*args) == "ran"
+    options = [
+        {"a": 1}, {"a": math.inf}, {"a": np.float64(0.5)}, {"a": np.int64(1)}, {"n": np.int32(3)},
+        {"flag": np.bool_(1)}, {"written": X[0]}, {"module": torch.nn.ReLU()},
+        {"rows": 0.3}, {"rows": X}, {"rows": X[0]}, {"rows": torch.ones(3, 5, 2)}, {"label": torch.ones(3, 7).int()},
+        {"image": torch.ones(2, 1, 5, 5).byte()}, {"generator": torch.Generator()}, {"f": lambda x: x},
+        {"f": torch.nn.Tanh}, {"widths": [1, 2]}, {"widths": range(3)}, {"pair": (X[0], 2)},
+        {"module": torch.tanh}, {"unknown": 3},
+    ]  # fmt: skip
+    for option in options:
+        for _ in range(2):
+            assert annotated(X, **option) == "ran"
+
+
+class Sized(torch.nn.Module):
+    def __init__(self, d, weights=None):
+        super().__init__()
+        self.d, self.k = d, weights
+
+    @checked
+    def forward(self, x: Float[Tensor, "*batch d"], k: Float[Tensor, " k"] | None = None) -> Float[Tensor, "d e"]:
+        return x
+
+    @staticmethod
+    @checked
+    def free(x: Float[Tensor, " d"]) -> Tensor:
+        return x
+
+
+def test_a_letter_of_a_method_is_an_attribute(untyped):
+    for model in (Sized(2), Sized(4), Sized(2, X)):
+        model(torch.ones(3, model.d), torch.ones(7))
+        model(torch.ones(model.d))
+        model.free(torch.ones(9))
+        with pytest.raises(ValueError, match=rf"x has shape \(3, 3\), expected \(3, {model.d}\)"):
+            model(torch.ones(3, 3))
+    model.d = 3
+    model(torch.ones(3, 3))
+
+
+def test_inside_a_compiled_function_or_a_transform_nothing_is_checked(untyped):
+    @checked
+    def rows(x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        return x.square().sum(-1)
+
+    whole = torch.compile(lambda x: rows(x[0]) + rows(x).sum(), backend="eager", fullgraph=True)
+    assert torch.equal(whole(X), rows(X).sum() + X[0].square().sum())
+    assert torch.equal(torch.vmap(rows)(X), rows(X))
+    assert torch.equal(torch.func.grad(rows)(X[0]), 2 * X[0])
+    with pytest.raises(ValueError, match="2 axes"):
+        rows(X[0])
+
+
+def test_a_checked_function_keeps_its_name_and_signature():
+    assert annotated.__name__ == "annotated" and "batch d" in str(annotated.__annotations__["x"])
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        randn_like()
 
 
 # --- interfaces -----------------------------------------------------------------------------------------------------
@@ -131,6 +295,19 @@ def test_bernoulli_never_draws_what_has_no_probability(monkeypatch):
     assert bernoulli(torch.tensor([0.0, 1e-9])).tolist() == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_bernoulli_has_its_rate_in_half_precision(dtype, n=1_000_000):
+    probs = torch.full((n,), 0.001, dtype=dtype)
+    x = bernoulli(probs, generator=torch.Generator().manual_seed(0))
+    p = float(probs[0])
+    assert x.dtype == dtype and abs(float(x.double().mean()) - p) < Z * math.sqrt(p * (1 - p) / n)
+
+
+def test_bernoulli_passes_on_what_is_no_probability():
+    x = bernoulli(f64(math.nan, -0.1, 1.1, math.inf, 0.0, 1.0))
+    assert x[:4].isnan().all() and x[4:].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("draw, reference", [(randn_like, torch.randn), (rand_like, torch.rand)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_noise_is_like_its_argument(draw, reference, dtype):
@@ -206,6 +383,20 @@ def test_bernoulli_repeats_with_its_generator():
         (lambda: need_between("x", 0, 0, 1, open_ends=True), ValueError, "x is 0, expected a number in (0, 1)"),
         (lambda: need_between("x", 1, 0, 1, open_ends=True), ValueError, "x is 1, expected a number in (0, 1)"),
         (lambda: need_between("x", math.nan, 0, 1), ValueError, "x is nan, expected a number in [0, 1]"),
+        (
+            lambda: need_like("x", X, X.float()),
+            TypeError,
+            "x has dtype torch.float64, expected torch.float32 like the module's parameters",
+        ),
+        (lambda: need_like("x", X.to("meta"), X), TypeError, "x is on meta, expected cpu like the module's parameters"),
+        (
+            lambda: need_levels("x", torch.tensor([0, 16]), 2),
+            ValueError,
+            "x has values from 0 to 16, expected whole numbers from 0 to 1",
+        ),
+        (lambda: need_levels("x", torch.tensor([-1.0, 1.0]), 2), ValueError, "x has values from -1 to 1, expected"),
+        (lambda: need_levels("x", torch.tensor([math.nan, 1.0]), 2), ValueError, "x has values from nan to nan"),
+        (lambda: need_levels("x", torch.tensor([0.5, 1.0]), 2), ValueError, "x has values between whole numbers"),
         (lambda: need_count("n", 2.0), TypeError, "n is 2.0, expected an int"),
         (lambda: need_count("n", True), TypeError, "n is True, expected an int"),
         (lambda: need_count("n", 0), ValueError, "n is 0, expected at least 1"),
@@ -246,6 +437,12 @@ def test_what_is_right_comes_back_unchanged():
     assert need_between("x", 0.0, 0.0, 1.0) == 0 and need_between("x", 1.0, 0.0, 1.0) == 1
     assert need_between("x", 0.5, 0.0, math.inf, open_ends=True) == 0.5
     assert need_count("n", 1) == 1 and need_count("n", 0, 0) == 0 and need_count("n", 3, 3) == 3
+    assert type(need_count("n", np.int64(3))) is int
+    assert need_levels("x", integers, 2) is integers and need_levels("x", x, 2) is x
+    assert need_levels("x", x.to("meta"), 2).is_meta and need_finite("x", x.to("meta")).is_meta
+    assert need_like("x", x, torch.ones(())) is x
+    with torch.autocast("cpu"):
+        need_like("x", x.bfloat16(), x)
     assert need_option("kind", "a", ("a", "b")) == "a"
     assert need_option("kind", 3, {3: "x"}) == 3
     p = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
@@ -255,10 +452,10 @@ def test_what_is_right_comes_back_unchanged():
 
 @pytest.mark.parametrize("dtype, states", [(torch.float64, 3), (torch.float32, 100), (torch.bfloat16, 4)])
 def test_probabilities_may_be_off_by_rounding_and_no_more(dtype, states):
-    allowed = 1e-5 + 4 * states * torch.finfo(dtype).eps
+    allowed = 1e-9 + (100 + 4 * states) * torch.finfo(dtype).eps
     accepted, refused = torch.zeros(2, states, dtype=dtype)
-    accepted[:2] = torch.tensor([0.5, 0.5 + 0.9 * allowed])
-    refused[:2] = torch.tensor([0.5, 0.5 + 1.15 * allowed])
+    accepted[:2] = torch.tensor([0.5, 0.5 + 0.9 * allowed], dtype=torch.float64)
+    refused[:2] = torch.tensor([0.5, 0.5 + 1.15 * allowed], dtype=torch.float64)
     need_probabilities("p", accepted)
     need_probabilities("p", accepted[None])  # the allowance grows with the states, not with the batch
     with pytest.raises(ValueError, match="p sums to one only within"):
