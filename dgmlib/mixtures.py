@@ -10,6 +10,7 @@ else they share. Factor analysis, whose hidden cause is a vector, has its step a
 """
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -20,13 +21,15 @@ from torch.nn import functional as F
 from dgmlib.core import (
     Density,
     bernoulli,
+    checked,
     need_between,
     need_count,
     need_finite,
+    need_levels,
+    need_like,
     need_option,
     need_probabilities,
     need_shape,
-    need_tensor,
 )
 from dgmlib.runs import Clock, command, number, run_options, run_parser, save_figure, save_result, whole
 from dgmlib.sampling import categorical
@@ -37,41 +40,48 @@ COVARIANCES = ("full", "tied", "diagonal", "spherical")
 # --- a hidden cause: evidence, posterior, bound ---------------------------------------------------------------------
 
 
+@checked
 def evidence(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     """log p(x) = log sum_k p(x, z = k), stable for any size of the terms; minus infinity for an impossible row, and NaN
     passes through. Implements :eq:`eq-mix-evidence`."""
-    return need_tensor("log_joint", log_joint, 2).logsumexp(1)
+    return log_joint.logsumexp(1)
 
 
+@checked
 def responsibilities(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """p(z = k | x) of each row, by Bayes: the E step. NaN passes through, and is what an impossible row, minus infinity
     everywhere, has for a posterior. Implements :eq:`eq-mix-responsibilities`."""
-    return need_tensor("log_joint", log_joint, 2).softmax(1)
+    return log_joint.softmax(1)
 
 
+@checked
 def elbo(log_joint: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     """sum_k q_k (log p(x, z = k) - log q_k): a lower bound on log p(x) for any law q of each row's cause.
 
     Implements :eq:`eq-mix-elbo`. Terms with q_k = 0 are 0; elsewhere NaN in `log_joint` passes through. Raises
     ValueError (shapes, q no probabilities).
     """
-    need_shape("q", need_probabilities("q", q, 2), tuple(need_tensor("log_joint", log_joint, 2).shape))
+    need_probabilities("q", q)
     return torch.where(q > 0, q * log_joint, 0.0).sum(1) + torch.special.entr(q).sum(1)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
-def need_bits(name: str, x: Tensor) -> Tensor:
-    """Return `x` if it holds zeros and ones only. Raises ValueError. Reads the values: use where data enter."""
-    if not ((x == 0) | (x == 1)).all():
-        raise ValueError(f"{name} has entries other than 0 and 1, expected bits")
+@checked
+def need_precise(name: str, x: Tensor) -> Tensor:
+    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
     return x
 
 
 def need_symmetric(name: str, covs: Tensor) -> Tensor:
-    """Return `covs` (..., d, d) if it equals its transpose up to rounding in single precision. Raises ValueError."""
-    need_shape(name, covs, (*covs.shape[:-1], covs.shape[-2]))
+    """Return `covs` (..., d, d) if it equals its transpose up to rounding in single precision, and holds no NaN.
+
+    Raises TypeError (half precision), ValueError.
+    """
+    need_finite(name, need_precise(name, covs))
     asymmetry = (covs - covs.mT).abs().max().item()
     if asymmetry > 1e-5 * covs.abs().max().item():
         raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected a covariance")
@@ -92,6 +102,7 @@ class Climb(NamedTuple):
     converged: bool
 
 
+@checked
 def em_step(
     mixture: "Mixture", x: Float[Tensor, "n d"], data_weights: Float[Tensor, " n"] | None = None
 ) -> tuple["Mixture", Float[Tensor, ""]]:
@@ -114,12 +125,13 @@ def _mean(log_prob: Float[Tensor, " n"], data_weights: Float[Tensor, " n"] | Non
     """The mean over the data, each counted by its weight."""
     if data_weights is None:
         return log_prob.mean()
-    need_shape("data_weights", need_finite("data_weights", data_weights), tuple(log_prob.shape))
+    need_finite("data_weights", need_like("data_weights", data_weights, log_prob))
     if (data_weights < 0).any() or not data_weights.any():
         raise ValueError("data_weights has a negative entry or no positive one, expected weights of data")
     return data_weights @ log_prob / data_weights.sum()
 
 
+@checked
 def expectation_maximisation(
     start: "Mixture",
     x: Float[Tensor, "n d"],
@@ -153,6 +165,7 @@ def expectation_maximisation(
     return mixture, Climb(torch.stack(seen), torch.stack(climbed), converged)
 
 
+@checked
 def kmeans_plus_plus(
     x: Float[Tensor, "n d"], k: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "k d"]:
@@ -161,7 +174,7 @@ def kmeans_plus_plus(
 
     Implements :eq:`eq-mix-seeding`. Raises ValueError (fewer than `k` distinct rows). Arthur & Vassilvitskii (2007).
     """
-    need_finite("x", need_tensor("x", x, 2))
+    need_finite("x", need_precise("x", x))
     need_count("k", k)
     first = torch.randint(len(x), (1,), generator=generator, device=x.device)
     means, distance = [x[first[0]]], torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
@@ -173,6 +186,7 @@ def kmeans_plus_plus(
     return torch.stack(means)
 
 
+@checked
 def kmeans(
     x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], n_steps: int = 100
 ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " n"]]:
@@ -180,8 +194,8 @@ def kmeans(
 
     Implements :eq:`eq-mix-kmeans`. Stops when no row changes its mean; a mean without rows stays. Raises ValueError.
     """
-    need_finite("x", need_tensor("x", x, 2))
-    need_shape("means", need_finite("means", need_tensor("means", means, 2)), (len(means), x.shape[1]))
+    need_finite("x", need_precise("x", x))
+    need_finite("means", need_like("means", means, x))
     label = torch.full((len(x),), -1, device=x.device)
     for _ in range(need_count("n_steps", n_steps)):
         before, label = label, torch.cdist(x, means, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
@@ -196,9 +210,9 @@ def kmeans(
 # --- mixtures -------------------------------------------------------------------------------------------------------
 
 
-def _need_counts(x: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _need_counts(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """(expected number of data of each component, their shares), from soft counts `(n, k)`."""
-    need_shape("counts", need_finite("counts", need_tensor("counts", counts, 2)), (len(x), k))
+    need_finite("counts", need_like("counts", counts, x))
     if (counts < 0).any() or not counts.any():
         raise ValueError("counts has a negative entry or no positive one, expected numbers of data")
     size = counts.sum(0)
@@ -206,22 +220,18 @@ def _need_counts(x: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 class Mixture(Density):
-    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the cause; `d`, a datum's size."""
+    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the cause."""
 
     weights: Float[Tensor, " k"]
+    k: int
     d: int
 
-    def _need_like(self, name: str, x: Tensor) -> Tensor:
-        """Return `x` if its rows have the mixture's size and precision."""
-        need_shape(name, need_tensor(name, x, 2), (len(x), self.d))
-        if x.dtype != self.weights.dtype:
-            raise TypeError(f"{name} has dtype {x.dtype}, expected {self.weights.dtype} like the mixture")
-        return x
-
+    @checked
     def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log w_k + log p_k(x)."""
         raise NotImplementedError
 
+    @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Mixture":
         """The mixture that maximises sum_nk counts_nk log p(x_n, z = k) + log_prior: the M step."""
         raise NotImplementedError
@@ -230,6 +240,7 @@ class Mixture(Density):
         """log p(parameters) up to a constant: 0, unless the M step heeds a prior."""
         return self.weights.new_zeros(())
 
+    @checked
     def log_prob(self, x: Float[Tensor, "n d"], **condition: Any) -> Float[Tensor, " n"]:
         """log p(x), nats."""
         return evidence(self.log_joint(x))
@@ -244,34 +255,44 @@ class Gaussians(Mixture):
     that is singular: the component has collapsed).
     """
 
-    def __init__(self, weights: Tensor, means: Tensor, covs: Tensor, *, covariance: str = "full", floor: float = 0.0):
-        self.weights = need_probabilities("weights", weights, 1)
-        self.means = need_finite("means", need_tensor("means", means, 2))
-        k, self.d = need_shape("means", means, (len(weights), means.shape[1])).shape
-        shapes = dict(zip(COVARIANCES, ((k, self.d, self.d), (self.d, self.d), (k, self.d), (k,)), strict=True))
+    @checked
+    def __init__(
+        self,
+        weights: Float[Tensor, " k"],
+        means: Float[Tensor, "k d"],
+        covs: Float[Tensor, "..."],
+        *,
+        covariance: str = "full",
+        floor: float = 0.0,
+    ):
+        self.weights = need_probabilities("weights", weights)
+        self.means = need_finite("means", need_like("means", need_precise("means", means), weights))
+        self.k, self.d = k, d = means.shape
+        shapes = dict(zip(COVARIANCES, ((k, d, d), (d, d), (k, d), (k,)), strict=True))
         self.covariance = need_option("covariance", covariance, COVARIANCES)
-        need_shape("covs", need_finite("covs", covs), shapes[covariance])
-        self.floor, matrices = need_between("floor", floor, 0.0, math.inf), covariance in ("full", "tied")
+        need_shape("covs", need_finite("covs", need_like("covs", covs, means)), shapes[covariance])
+        self.floor, matrices = need_between("floor", floor, 0.0, sys.float_info.max), covariance in ("full", "tied")
         self.covs = covs = floored(need_symmetric("covs", covs) if matrices else covs, floor, matrices=matrices)
         # p_k's whitening maps, and minus half its log-determinant: all that log_joint needs of the covariances.
         if matrices:
             chol, failed = torch.linalg.cholesky_ex(covs)
-            eye = torch.eye(self.d, dtype=covs.dtype, device=covs.device)
+            eye = torch.eye(d, dtype=covs.dtype, device=covs.device)
             self._whiten = torch.linalg.solve_triangular(chol, eye.expand_as(chol), upper=False).mT
             half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         else:
             failed, self._whiten = covs <= 0, covs.rsqrt()
-            half_log_det = covs.log().sum(-1) / 2 if covariance == "diagonal" else covs.log() * self.d / 2
+            half_log_det = covs.log().sum(-1) / 2 if covariance == "diagonal" else covs.log() * d / 2
         if failed.any() or not half_log_det.isfinite().all():
             raise ValueError(
                 f"covs has a singular {covariance} covariance: a component has collapsed, expected positive definite "
                 "ones (a floor above 0 keeps them so)"
             )
-        self._log_norm = (self.weights.log() - half_log_det - self.d / 2 * LOG_2PI).expand(k)
+        self._log_norm = (self.weights.log() - half_log_det - d / 2 * LOG_2PI).expand(k)
 
+    @checked
     def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log w_k + log N(x; mean_k, cov_k). Implements :eq:`eq-mix-gaussians`. Raises ValueError (shape, NaN)."""
-        need_finite("x", self._need_like("x", x))
+        need_finite("x", need_like("x", x, self.means))
         # By differences from each mean, never by x^2 - 2 x mean + mean^2, whose terms cancel far from the origin.
         if self.covariance == "spherical":
             distance = torch.cdist(x, self.means, compute_mode="donot_use_mm_for_euclid_dist").square() / self.covs
@@ -285,14 +306,15 @@ class Gaussians(Mixture):
             distance = torch.stack([torch.linalg.vecdot(offset, offset) for offset in offsets]).T
         return distance.mul(-0.5).add_(self._log_norm)
 
+    @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Gaussians":
         """Weighted shares, means and covariances about the *new* means. Implements :eq:`eq-mix-m-step`.
 
         A component without data keeps its mean and covariance at weight 0. Raises ValueError (shapes, NaN, negative
         counts, a component that collapsed).
         """
-        need_finite("x", self._need_like("x", x))
-        size, weights = _need_counts(x, counts, len(self.means))
+        need_finite("x", need_like("x", x, self.means))
+        size, weights = _need_counts(x, counts)
         alive = size > 0
         share = counts / size.clamp(min=torch.finfo(x.dtype).tiny)  # of each component's data, sums to 1
         centre = x.mean(0)
@@ -314,11 +336,11 @@ class Gaussians(Mixture):
 
     def full_covs(self) -> Float[Tensor, "k d d"]:
         """Every component's covariance as a matrix, whatever the kind."""
-        k = len(self.means)
         if self.covariance in ("full", "tied"):
-            return self.covs.expand(k, self.d, self.d)
-        return torch.diag_embed(self.covs.view(k, -1).expand(k, self.d))
+            return self.covs.expand(self.k, self.d, self.d)
+        return torch.diag_embed(self.covs.view(self.k, -1).expand(self.k, self.d))
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws: a component by its weight, then a Gaussian draw within it."""
         component = categorical(self.weights, n, generator=generator)
@@ -327,14 +349,15 @@ class Gaussians(Mixture):
         return self.means[component] + torch.einsum("nij,nj->ni", chol[component], noise)
 
 
-def floored(covs: Tensor, floor: float, *, matrices: bool) -> Tensor:
+@checked
+def floored(covs: Float[Tensor, "*shape"], floor: float, *, matrices: bool) -> Float[Tensor, "*shape"]:
     """The covariances that maximise a Gaussian likelihood with scatter `covs` when no variance may lie below `floor`.
 
     Implements :eq:`eq-mix-floor`: eigenvalues (`matrices`), or the variances themselves, raised to `floor`. Raises
     ValueError (a negative floor, NaN).
     """
-    need_between("floor", floor, 0.0, math.inf)
-    need_finite("covs", need_tensor("covs", covs))
+    need_between("floor", floor, 0.0, sys.float_info.max)
+    need_finite("covs", need_precise("covs", covs))
     if not matrices:
         return covs.clamp(min=floor)
     if floor == 0:
@@ -343,6 +366,7 @@ def floored(covs: Tensor, floor: float, *, matrices: bool) -> Tensor:
     return vectors @ (values.clamp(min=floor)[..., None] * vectors.mT)
 
 
+@checked
 def gaussians(
     x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], *, covariance: str = "full", floor: float = 0.0
 ) -> Gaussians:
@@ -367,15 +391,16 @@ class Bernoullis(Mixture):
     alone may fall. Raises ValueError (shapes, probabilities). Juan & Vidal (2002).
     """
 
-    def __init__(self, weights: Tensor, probs: Tensor, *, prior_counts: float = 0.0):
-        self.weights = need_probabilities("weights", weights, 1)
-        self.probs = need_finite("probs", need_tensor("probs", probs, 2))
-        need_shape("probs", probs, (len(weights), probs.shape[1]))
+    @checked
+    def __init__(self, weights: Float[Tensor, " k"], probs: Float[Tensor, "k d"], *, prior_counts: float = 0.0):
+        self.weights = need_probabilities("weights", need_precise("weights", weights))
+        self.probs = need_finite("probs", need_like("probs", probs, weights))
         need_between("the smallest of probs", probs.min().item(), 0.0, 1.0)
         need_between("the largest of probs", probs.max().item(), 0.0, 1.0)
-        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, math.inf)
-        self.d = probs.shape[1]
+        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, sys.float_info.max)
+        self.k, self.d = probs.shape
 
+    @checked
     def log_joint(self, x: Float[Tensor, "n d"], seen: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n k"]:
         """log w_k + sum_i log Bernoulli(x_i; probs_ki), over the pixels with `seen` 1 only, if given.
 
@@ -383,21 +408,21 @@ class Bernoullis(Mixture):
         pixel that a component never shows has minus infinity there. Raises ValueError (shapes, entries of `x` or of
         `seen` other than 0 and 1).
         """
-        self._need_like("x", x)
-        seen = torch.ones_like(x) if seen is None else need_shape("seen", self._need_like("seen", seen), tuple(x.shape))
-        need_bits("x", x), need_bits("seen", seen)
+        need_levels("x", need_like("x", x, self.probs), 2)
+        seen = torch.ones_like(x) if seen is None else need_levels("seen", need_like("seen", seen, x), 2)
         least = torch.finfo(x.dtype).min / (2 * self.d)  # for log 0: multiplied by a pixel that is 0 it must give 0
         log_on, log_off = (p.log().clamp(min=least) for p in (self.probs, 1 - self.probs))
         log_coins = (seen * x) @ log_on.T + (seen * (1 - x)) @ log_off.T
         return self.weights.log() + log_coins.masked_fill(log_coins < least / 2, -math.inf)
 
+    @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Bernoullis":
         """Shares and weighted means, with `prior_counts` heads and tails added. Implements :eq:`eq-mix-coin-step`.
 
         Raises ValueError (shapes, entries of `x` other than 0 and 1, negative counts).
         """
-        need_bits("x", self._need_like("x", x))
-        size, weights = _need_counts(x, counts, len(self.probs))
+        need_levels("x", need_like("x", x, self.probs), 2)
+        size, weights = _need_counts(x, counts)
         total = (size + 2 * self.prior_counts)[:, None]
         probs = (counts.T @ x + self.prior_counts) / total.clamp(min=torch.finfo(x.dtype).tiny)
         probs = torch.where(total > 0, probs, self.probs).clamp(max=1)
@@ -407,11 +432,13 @@ class Bernoullis(Mixture):
         """sum_ki prior_counts (log probs_ki + log(1 - probs_ki)): the logarithm of its Beta prior, up to a constant."""
         return sum(torch.xlogy(self.prior_counts, p).sum() for p in (self.probs, 1 - self.probs))
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws: a component by its weight, then a toss of each of its coins."""
         component = categorical(self.weights, n, generator=generator)
         return bernoulli(self.probs[component], generator=generator)
 
+    @checked
     def completed(self, x: Float[Tensor, "n d"], seen: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """P(x_i = 1 | the seen pixels) where `seen` is 0, and x itself where it is 1; NaN if what is seen cannot be.
 
@@ -424,6 +451,7 @@ class Bernoullis(Mixture):
 # --- a hidden vector ------------------------------------------------------------------------------------------------
 
 
+@checked
 def factor_step(
     cov: Float[Tensor, "d d"],
     weight: Float[Tensor, "d k"],
@@ -439,11 +467,12 @@ def factor_step(
     bounds the noise from below, which a coordinate that never varies needs: without, its noise collapses to 0. Raises
     ValueError (shapes, NaN, noise that is not positive or collapses). Rubin & Thayer (1982); Tipping & Bishop (1999).
     """
-    d, k = need_finite("weight", need_tensor("weight", weight, 2)).shape
-    need_shape("cov", need_symmetric("cov", need_finite("cov", need_tensor("cov", cov, 2))), (d, d))
-    need_shape("noise", need_finite("noise", noise), (d,))
+    d, k = weight.shape
+    need_symmetric("cov", cov)
+    for name, x in (("weight", weight), ("noise", noise)):
+        need_finite(name, need_like(name, x, cov))
     need_between("the smallest noise", float(noise.min()), 0.0, math.inf, open_ends=True)
-    need_between("floor", floor, 0.0, math.inf)
+    need_between("floor", floor, 0.0, sys.float_info.max)
     model = weight @ weight.T + torch.diag(noise)
     chol = torch.linalg.cholesky(model)
     fit = torch.cholesky_solve(cov, chol).trace()
@@ -469,6 +498,7 @@ def factor_step(
 class CoinRun:
     """EM for coins as a step that `train.fit` can repeat, save and resume."""
 
+    @checked
     def __init__(self, start: Bernoullis, x: Float[Tensor, "n d"]):
         self.x, self.prior_counts = x, start.prior_counts
         self.state = {
@@ -489,6 +519,7 @@ class CoinRun:
         return {"nll": -log_likelihood}
 
 
+@checked
 def main(arguments: list[str] | None = None) -> None:
     """Fit a mixture of coins to binarised images by EM; write down its exact test likelihood, and its prototypes."""
     from dgmlib import data, plots

@@ -596,7 +596,7 @@ SQUARE, TALL = torch.eye(3).double(), torch.ones(3, 2).double()
         (lambda: ae.sparsity_kl(SQUARE, 0.0), ValueError, "rate is"),
         (lambda: ae.sparsity_kl(SQUARE, 1.0), ValueError, "rate is"),
         (lambda: ae.sparsity_kl(SQUARE[0], 0.1), ValueError, "codes has shape"),
-        (lambda: ae.l1_penalty(TALL, SQUARE), ValueError, "codes has shape"),
+        (lambda: ae.l1_penalty(TALL, SQUARE), ValueError, "dictionary has shape"),
         (lambda: ae.l1_penalty(SQUARE, SQUARE[0]), ValueError, "dictionary has shape"),
         (lambda: ae.greedy_layers(SQUARE, [3], lambda *_: None), ValueError, "sizes is"),
         (lambda: ae.greedy_layers(SQUARE, [], lambda *_: None), ValueError, "x has shape"),
