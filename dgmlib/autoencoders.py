@@ -18,43 +18,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dgmlib.core import need_between, need_count, need_finite, need_shape, need_tensor, randn_like
+from dgmlib.core import checked, need_between, need_count, need_finite, need_like, need_shape, need_tensor, randn_like
+from dgmlib.mixtures import need_precise, need_symmetric
 from dgmlib.nets import MLP
+from dgmlib.worlds import LOG_2PI
 
 # --- the linear autoencoder -----------------------------------------------------------------------------------------
 
 
-def _need_cov(cov: Tensor) -> Tensor:
-    need_shape("cov", need_finite("cov", need_tensor("cov", cov, 2)), (len(cov), len(cov)))
-    asymmetry = float((cov - cov.mT).abs().max())
-    if asymmetry > 1e-5 * float(cov.abs().max()):
-        raise ValueError(f"cov is asymmetric by {asymmetry:.3g}, expected a covariance")
-    return cov
-
-
+@checked
 def principal_axes(cov: Float[Tensor, "d d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """(variances, axes): the eigenvalues of `cov`, largest first, and its eigenvectors as columns in that order.
 
     Implements :eq:`eq-ae-pca`. Raises ValueError (not square, asymmetric, NaN).
     """
-    values, vectors = torch.linalg.eigh(_need_cov(cov))
+    values, vectors = torch.linalg.eigh(need_symmetric("cov", cov))
     return values.flip(0), vectors.flip(1)
 
 
+@checked
 def linear_loss(
     decoder: Float[Tensor, "d k"], encoder: Float[Tensor, "k d"], cov: Float[Tensor, "d d"]
 ) -> Float[Tensor, ""]:
     """E ||x - U V x||^2 = tr (I - U V) S (I - U V)^T over centred data of covariance S: one number, not one a datum.
 
-    Implements :eq:`eq-ae-linear-loss`. Raises ValueError (shapes). Baldi & Hornik (1989).
+    Implements :eq:`eq-ae-linear-loss`. NaN passes through. Raises ValueError (shapes). Baldi & Hornik (1989).
     """
-    d, k = need_tensor("decoder", decoder, 2).shape
-    need_shape("encoder", encoder, (k, d))
-    need_shape("cov", cov, (d, d))
-    residual = torch.eye(d, dtype=cov.dtype, device=cov.device) - decoder @ encoder
+    need_like("encoder", encoder, need_like("decoder", decoder, cov))
+    residual = torch.eye(len(cov), dtype=cov.dtype, device=cov.device) - decoder @ encoder
     return (residual @ cov * residual).sum()
 
 
+@checked
 def nested_loss(
     decoder: Float[Tensor, "d k"], encoder: Float[Tensor, "k d"], cov: Float[Tensor, "d d"]
 ) -> Float[Tensor, ""]:
@@ -63,10 +58,10 @@ def nested_loss(
     Implements :eq:`eq-ae-nested`. Its minima are the principal axes themselves, in order, each up to its scale. Raises
     ValueError (shapes). Rippel, Gelbart & Adams (2014), "Learning ordered representations with nested dropout".
     """
-    k = need_tensor("decoder", decoder, 2).shape[1]
-    return torch.stack([linear_loss(decoder[:, :j], encoder[:j], cov) for j in range(1, k + 1)]).mean()
+    return torch.stack([linear_loss(decoder[:, :j], encoder[:j], cov) for j in range(1, len(encoder) + 1)]).mean()
 
 
+@checked
 def critical_point(
     cov: Float[Tensor, "d d"], which: Sequence[int], mixing: Float[Tensor, "k k"] | None = None
 ) -> tuple[Float[Tensor, "d k"], Float[Tensor, "k d"]]:
@@ -81,10 +76,14 @@ def critical_point(
     axes = principal_axes(cov)[1][:, which]
     if mixing is None:
         return axes, axes.mT
-    need_shape("mixing", need_tensor("mixing", mixing, 2), (len(which),) * 2)
-    return axes @ mixing, torch.linalg.solve(mixing, axes.mT)
+    need_shape("mixing", need_finite("mixing", need_like("mixing", mixing, cov)), (len(which),) * 2)
+    encoder, singular = torch.linalg.solve_ex(mixing, axes.mT)
+    if singular:
+        raise ValueError("mixing is singular, expected an invertible matrix")
+    return axes @ mixing, encoder
 
 
+@checked
 def decayed_optimum(cov: Float[Tensor, "d d"], k: int, decay: float) -> Float[Tensor, "d k"]:
     """The U that, with V = U^T, minimises linear_loss(U, V) + decay (||U||^2 + ||V||^2).
 
@@ -98,14 +97,16 @@ def decayed_optimum(cov: Float[Tensor, "d d"], k: int, decay: float) -> Float[Te
     return axes[:, :k] * share.clamp(min=0).sqrt()
 
 
+@checked
 def principal_angles(a: Float[Tensor, "d k"], b: Float[Tensor, "d k"]) -> Float[Tensor, " k"]:
     """The angles between the spaces that the columns of `a` and of `b` span, in radians, smallest first.
 
     Implements :eq:`eq-ae-angles`, by sines and cosines together, which is exact for small angles too. Raises ValueError
-    (shapes, columns that are linearly dependent). Björck & Golub (1973).
+    (shapes, NaN, columns that are linearly dependent). Björck & Golub (1973).
     """
-    need_shape("b", b, tuple(need_tensor("a", a, 2).shape))
+    need_like("b", b, need_precise("a", a))
     for name, x in (("a", a), ("b", b)):
+        need_finite(name, x)
         if torch.linalg.matrix_rank(x) < x.shape[1]:
             raise ValueError(f"{name} has linearly dependent columns, expected {x.shape[1]} independent ones")
     a, b = torch.linalg.qr(a).Q, torch.linalg.qr(b).Q
@@ -123,6 +124,7 @@ class Autoencoder(nn.Module):
     `model(x)` is the reconstruction, `model.encode` and `model.decode` are its halves.
     """
 
+    @checked
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         super().__init__()
         for name, part in (("encoder", encoder), ("decoder", decoder)):
@@ -130,19 +132,23 @@ class Autoencoder(nn.Module):
                 raise TypeError(f"{name} is a {type(part).__name__}, expected a torch Module")
         self.encoder, self.decoder = encoder, decoder
 
+    @checked
     def encode(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch k"]:
         """The code of each datum."""
-        return self.encoder(need_tensor("x", x, 2))
+        return self.encoder(x)
 
+    @checked
     def decode(self, z: Float[Tensor, "batch k"]) -> Float[Tensor, "batch d"]:
         """What each code stands for."""
-        return self.decoder(need_tensor("z", z, 2))
+        return self.decoder(z)
 
+    @checked
     def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
         """g(f(x))."""
         return self.decode(self.encode(x))
 
 
+@checked
 def dense_autoencoder(
     sizes: Sequence[int],
     activation: Callable[[], nn.Module] = nn.ReLU,
@@ -156,6 +162,7 @@ def dense_autoencoder(
     return Autoencoder(nn.Sequential(*MLP(sizes, activation), code()), MLP(list(reversed(sizes)), activation))
 
 
+@checked
 def lipschitz_bound(network: nn.Module) -> Float[Tensor, ""]:
     """The product of the spectral norms of a network's linear maps: no two inputs end up further apart than that times
     their distance.
@@ -175,19 +182,25 @@ class IndexCode:
     Codes between two numbers decode to a mixture of the two neighbours in the list. `examples` is (n, d), n >= 2.
     """
 
+    @checked
     def __init__(self, examples: Float[Tensor, "n d"]):
-        self.examples = need_finite("examples", need_tensor("examples", examples, 2))
+        self.examples, self.d = need_finite("examples", need_precise("examples", examples)), examples.shape[1]
         need_between("the number of examples", len(examples), 2, math.inf)
 
+    @checked
     def encode(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch 1"]:
-        """The number, from 0, of the nearest example. Implements :eq:`eq-ae-index`."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.examples.shape[1]))
+        """The number, from 0, of the nearest example. Implements :eq:`eq-ae-index`. Raises ValueError (shape, NaN)."""
+        need_finite("x", need_like("x", x, self.examples))
         distance = torch.cdist(x, self.examples, compute_mode="donot_use_mm_for_euclid_dist")
         return distance.argmin(1, keepdim=True).to(x.dtype)
 
+    @checked
     def decode(self, z: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch d"]:
-        """The example of that number; in between, a straight line from one to the next."""
-        position = need_shape("z", need_tensor("z", z, 2), (len(z), 1)).clamp(0, len(self.examples) - 1)
+        """The example of that number; in between, a straight line from one to the next; beyond the ends, the end.
+
+        Raises ValueError (shape, NaN).
+        """
+        position = need_finite("z", need_like("z", z, self.examples)).clamp(0, len(self.examples) - 1)
         before = position.long().clamp(max=len(self.examples) - 2)[:, 0]
         return torch.lerp(self.examples[before], self.examples[before + 1], position - before[:, None])
 
@@ -195,69 +208,81 @@ class IndexCode:
 # --- objectives -----------------------------------------------------------------------------------------------------
 
 
+@checked
 def reconstruction_error(model: nn.Module, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
     """||x - g(f(x))||^2 for each example, summed over coordinates.
 
-    Implements :eq:`eq-ae-loss`.
+    Implements :eq:`eq-ae-loss`. NaN passes through. Raises ValueError (shapes, the model's output among them).
     """
-    return (x - model(need_tensor("x", x, 2))).square().sum(1)
+    return (x - need_shape("model(x)", model(x), tuple(x.shape))).square().sum(1)
 
 
+@checked
 def denoising_error(
     model: nn.Module, x: Float[Tensor, "batch d"], noise_std: float, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, " batch"]:
     """||x - r(x + noise_std eps)||^2 at one draw of eps ~ N(0, I) an example: corrupted input, clean target.
 
-    Implements :eq:`eq-ae-denoising`. Raises ValueError (a noise_std below 0). Vincent et al. (2008).
+    Implements :eq:`eq-ae-denoising`. NaN in `x` passes through. Raises ValueError (a noise_std below 0; shapes, the
+    model's output among them). Vincent et al. (2008).
     """
     need_between("noise_std", noise_std, 0.0, math.inf)
-    noisy = need_tensor("x", x, 2) + noise_std * randn_like(x, generator=generator)
-    return (x - model(noisy)).square().sum(1)
+    noisy = x + noise_std * randn_like(x, generator=generator)
+    return (x - need_shape("model(x)", model(noisy), tuple(x.shape))).square().sum(1)
 
 
+@checked
 def contraction(encoder: Callable[[Tensor], Tensor], x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
     """||df/dx||_F^2 at each example: how much a small step of the input moves the code, by autograd.
 
     Implements :eq:`eq-ae-contraction`. `encoder` maps (batch, d) to (batch, k), row by row. Differentiable; costs k
     backward passes. Rifai et al. (2011), "Contractive auto-encoders".
     """
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: encoder(row[None])[0]))(need_tensor("x", x, 2))
+
+    def code(row: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
+        return need_tensor("encoder(x)", encoder(row[None]), 2)[0]
+
+    jacobian = torch.func.vmap(torch.func.jacrev(code))(x)
     return jacobian.square().sum((1, 2))
 
 
+@checked
 def sigmoid_contraction(weight: Float[Tensor, "k d"], codes: Float[Tensor, "batch k"]) -> Float[Tensor, " batch"]:
     """`contraction` of codes h = sigmoid(W x + b) without autograd: sum_j (h_j (1 - h_j))^2 ||w_j||^2.
 
     Implements :eq:`eq-ae-contraction-sigmoid`. Raises ValueError (shapes).
     """
-    need_shape("codes", need_tensor("codes", codes, 2), (len(codes), need_tensor("weight", weight, 2).shape[0]))
+    need_like("codes", codes, weight)
     return (codes * (1 - codes)).square() @ weight.square().sum(1)
 
 
+@checked
 def sparsity_kl(codes: Float[Tensor, "batch k"], rate: float) -> Float[Tensor, ""]:
     """A batch statistic, one number: sum_j KL(rate || mean activation of unit j), two coins, for codes in (0, 1).
 
     Implements :eq:`eq-ae-sparsity-kl`. Zero iff every unit is on at the `rate` on average, whatever it does on each
-    example. Raises ValueError (a rate outside (0, 1)). Ng (2011), "Sparse autoencoder".
+    example; infinite for a unit that is always 0 or always 1, NaN for one whose mean lies outside [0, 1]. Raises
+    ValueError (a rate outside (0, 1)). Ng (2011), "Sparse autoencoder".
     """
     need_between("rate", rate, 0.0, 1.0, open_ends=True)
-    mean = need_tensor("codes", codes, 2).mean(0)
+    mean = codes.mean(0)
     return (rate * (rate / mean).log() + (1 - rate) * ((1 - rate) / (1 - mean)).log()).sum()
 
 
+@checked
 def l1_penalty(codes: Float[Tensor, "batch k"], dictionary: Float[Tensor, "d k"]) -> Float[Tensor, " batch"]:
     """sum_j |z_j| ||u_j|| for each example, u_j the column of the linear decoder that unit j writes.
 
     Implements :eq:`eq-ae-l1`. With ||u_j|| it does not change when a code is divided, and its column multiplied, by the
     same number; without it a network makes the penalty as small as it likes that way. Raises ValueError (shapes).
     """
-    k = need_tensor("dictionary", dictionary, 2).shape[1]
-    return need_shape("codes", need_tensor("codes", codes, 2), (len(codes), k)).abs() @ dictionary.norm(dim=0)
+    return need_like("codes", codes, dictionary).abs() @ dictionary.norm(dim=0)
 
 
 # --- stacks, one layer at a time ------------------------------------------------------------------------------------
 
 
+@checked
 def greedy_layers(
     x: Float[Tensor, "n d"],
     sizes: Sequence[int],
@@ -269,7 +294,7 @@ def greedy_layers(
     `train(layer, inputs)` trains one of them; those below are done and stay as they are.
     `sizes` starts with d. Raises ValueError, TypeError. Bengio, Lamblin, Popovici & Larochelle (2007).
     """
-    need_shape("x", need_tensor("x", x, 2), (len(x), sizes[0] if sizes else 0))
+    need_shape("x", x, (len(x), sizes[0] if sizes else 0))
     layers, codes = [], x
     for d, k in pairwise(sizes):
         layer = dense_autoencoder([d, k], code=activation).to(x)
@@ -281,6 +306,7 @@ def greedy_layers(
     return layers
 
 
+@checked
 def stacked(layers: Sequence[Autoencoder]) -> Autoencoder:
     """The deep autoencoder made of trained layers: up through all encoders, down through all decoders.
 
@@ -297,48 +323,55 @@ def stacked(layers: Sequence[Autoencoder]) -> Autoencoder:
 # --- what the codes are used for ------------------------------------------------------------------------------------
 
 
+@checked
 def wiener_filter(cov: Float[Tensor, "d d"], noise_std: float) -> Float[Tensor, "d d"]:
     """S (S + noise_std^2 I)^{-1}: the linear map that best undoes noise, and for Gaussian data the best map there is.
 
     Implements :eq:`eq-ae-wiener`. For centred data of covariance S. Raises ValueError (a noise_std of 0 or below).
     """
     need_between("noise_std", noise_std, 0.0, math.inf, open_ends=True)
-    noisy = _need_cov(cov) + noise_std**2 * torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
+    need_symmetric("cov", cov)
+    noisy = cov + noise_std**2 * torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
     return torch.linalg.solve(noisy, cov).mT
 
 
+@checked
 def psnr(x: Float[Tensor, "batch d"], y: Float[Tensor, "batch d"], peak: float = 1.0) -> Float[Tensor, " batch"]:
     """Peak signal-to-noise ratio in decibels: 10 log10(peak^2 / mean squared error over the pixels of one image).
 
-    Implements :eq:`eq-ae-psnr`. Infinite for equal images. Raises ValueError (shapes, a peak of 0 or below).
+    Implements :eq:`eq-ae-psnr`. Infinite for equal images; NaN passes through. Raises ValueError (shapes, a peak of 0
+    or below).
     """
-    need_shape("y", y, tuple(need_tensor("x", x, 2).shape))
     need_between("peak", peak, 0.0, math.inf, open_ends=True)
     return -10 * ((x - y).square().mean(1) / peak**2).log10()
 
 
+@checked
 def code_length(
     codes: Float[Tensor, "batch k"], mean: Float[Tensor, " k"], std: Float[Tensor, " k"], step: float
 ) -> Float[Tensor, " batch"]:
     """Bits that store each code, its numbers rounded to multiples of `step`, under a Gaussian for each coordinate.
 
-    Implements :eq:`eq-ae-bits`: -log2 of the Gaussian's mass on the cells that the code falls in. An arithmetic coder
-    attains it up to a bit or two an image. Raises ValueError (shapes, a step or a deviation that is not positive).
+    Implements :eq:`eq-ae-bits`: -log2 of the Gaussian's mass on the cells that the code falls in, computed in float64.
+    An arithmetic coder attains it up to a bit or two an image. NaN passes through. Raises ValueError (shapes, a step or
+    a deviation that is not positive).
     """
-    k = need_tensor("codes", codes, 2).shape[1]
     need_between("step", step, 0.0, math.inf, open_ends=True)
-    need_between("the smallest std", float(need_shape("std", std, (k,)).min()), 0.0, math.inf, open_ends=True)
-    centre = (torch.round(codes / step) * step - need_shape("mean", mean, (k,))).abs()  # reflected into the upper half
-    near, far = ((step / 2 - centre) / std, (-step / 2 - centre) / std)  # the cell, reflected into the lower tail
-    upper, lower = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
-    log_mass = upper + torch.log1p(-(lower - upper).exp())
-    return -log_mass.sum(1) / math.log(2)
+    need_between("the smallest std", float(std.min()), 0.0, math.inf, open_ends=True)
+    x, width = codes.double(), step / std.double()  # of a cell, in standard deviations
+    centre = ((torch.round(x / step) * step - mean) / std).abs()
+    # The cell, reflected into the lower tail; of a narrow one only the density and its curvature are left.
+    upper, lower = torch.special.log_ndtr(width / 2 - centre), torch.special.log_ndtr(-width / 2 - centre)
+    wide = upper + torch.log1p(-(lower - upper).exp())
+    narrow = width.log() - 0.5 * (LOG_2PI + centre.square()) + width.square() * (centre.square() - 1) / 24
+    log_mass = torch.where(width * centre.clamp(min=1) > 1e-3, wide, narrow)
+    return (-log_mass.sum(1) / math.log(2)).to(codes.dtype)
 
 
+@checked
 def orbit_variance(orbits: Float[Tensor, "n orbit d"]) -> Float[Tensor, " n"]:
     """The mean squared distance of an orbit's members from their mean: what a code that cannot tell them apart costs.
 
     Implements :eq:`eq-ae-invariance`. `orbits[i]` holds all versions of datum i, equally likely. Raises ValueError.
     """
-    need_tensor("orbits", orbits, 3)
     return (orbits - orbits.mean(1, keepdim=True)).square().sum(2).mean(1)

@@ -2,13 +2,24 @@
 
 import heapq
 import itertools
+import math
+import sys
 from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dgmlib.core import Density, need_between, need_count, need_finite, need_probabilities, need_shape, need_tensor
+from dgmlib.core import (
+    Density,
+    checked,
+    need_between,
+    need_count,
+    need_finite,
+    need_like,
+    need_probabilities,
+    need_shape,
+)
 from dgmlib.sampling import categorical_from_uniforms, inverse_cdf
 from dgmlib.worlds import DiscreteLaw, GaussianMixture
 
@@ -18,6 +29,7 @@ Parents = Sequence[Sequence[int]]
 # --- graphs ---------------------------------------------------------------------------------------------------------
 
 
+@checked
 def topological_order(parents: Parents) -> list[int]:
     """The variables in an order that puts parents first, smallest index first where there is a choice.
 
@@ -46,6 +58,7 @@ def topological_order(parents: Parents) -> list[int]:
     return order
 
 
+@checked
 def parameter_count(parents: Parents, levels: int = 2) -> int:
     """How many free probabilities the factors p(x_i | parents) have, `levels` values each: an exact integer.
 
@@ -57,6 +70,7 @@ def parameter_count(parents: Parents, levels: int = 2) -> int:
     return sum((levels - 1) * levels ** len(family) for family in parents)
 
 
+@checked
 def d_separated(parents: Parents, a: Collection[int], b: Collection[int], given: Collection[int] = ()) -> bool:
     """Does the graph alone make x_a and x_b independent once x_given is known?
 
@@ -83,6 +97,7 @@ def d_separated(parents: Parents, a: Collection[int], b: Collection[int], given:
 # --- laws on bits ---------------------------------------------------------------------------------------------------
 
 
+@checked
 def chain_rule(law: DiscreteLaw, order: Sequence[int]) -> Float[Tensor, "d states"]:
     """log p(x_i | the bits before it in `order`) at every state, one row for each bit in that order.
 
@@ -97,6 +112,7 @@ def chain_rule(law: DiscreteLaw, order: Sequence[int]) -> Float[Tensor, "d state
     return torch.stack(rows)
 
 
+@checked
 def conditional_information(
     law: DiscreteLaw, a: Sequence[int], b: Sequence[int], given: Sequence[int] = ()
 ) -> Float[Tensor, ""]:
@@ -109,16 +125,18 @@ def conditional_information(
     return law.mutual_information(a, [*b, *given]) - law.mutual_information(a, given)
 
 
+@checked
 def pairwise_information(
     x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None, smoothing: float = 0.0
 ) -> Float[Tensor, "d d"]:
     """I(x_i; x_j) in nats of every pair of bits under the rows of `x`, H(x_i) on the diagonal.
 
     `weights` are the probabilities of the rows, equal ones if absent; `smoothing` is added to each of the four counts
-    of a pair (to both counts of a single bit, twice that: its pairs then agree with it).
+    of a pair (to both counts of a single bit, twice that: its pairs then agree with it). Raises ValueError (entries
+    other than 0 and 1, weights that are no probabilities, a negative smoothing).
     """
     weights = _weights(x, weights)
-    need_between("smoothing", smoothing, 0.0, float("inf"))
+    need_between("smoothing", smoothing, 0.0, sys.float_info.max)
     ones, total = (weights @ x) + 2 * smoothing, weights.sum() + 4 * smoothing
     both = (weights * x.mT) @ x + smoothing
     single = torch.stack([1 - ones / total, ones / total])  # (2, d)
@@ -128,14 +146,17 @@ def pairwise_information(
     return information - information.diagonal().diag() + entropy.diag()
 
 
+@checked
 def best_tree(information: Float[Tensor, "d d"]) -> list[tuple[int, ...]]:
     """Parents of the tree, rooted at 0, whose edges have the greatest sum of pairwise information.
 
     Implements :eq:`eq-best-tree`: no other law in which each variable looks at one other is closer in KL. Ties go to
-    the edge found first. (Chow and Liu, 1968.)
+    the edge found first. Raises ValueError (not square, asymmetric, NaN). (Chow and Liu, 1968.)
     """
-    d = len(need_finite("information", need_tensor("information", information, 2)))
-    need_shape("information", information, (d, d))
+    d = len(need_finite("information", information))
+    asymmetry = float((information - information.mT).abs().max())
+    if asymmetry > 1e-5 * float(information.abs().max()):
+        raise ValueError(f"information is asymmetric by {asymmetry:.3g}, expected one number a pair")
     parents: list[tuple[int, ...]] = [()] * d
     gain, best = information[0].clone(), [0] * d
     gain[0] = -torch.inf
@@ -150,12 +171,11 @@ def best_tree(information: Float[Tensor, "d d"]) -> list[tuple[int, ...]]:
 
 
 def _weights(x: Tensor, weights: Tensor | None) -> Float[Tensor, " n"]:
-    need_tensor("x", x, 2)
     if not ((x == 0) | (x == 1)).all():
         raise ValueError("x has entries other than 0 and 1, expected bits")
     if weights is None:
         return x.new_ones(len(x))
-    return need_shape("weights", need_probabilities("weights", weights, 1), (len(x),))
+    return need_probabilities("weights", need_like("weights", weights, x))
 
 
 class BayesianNetwork(Density):
@@ -165,6 +185,7 @@ class BayesianNetwork(Density):
     Raises ValueError: a cycle, a table of the wrong shape, an entry outside [0, 1].
     """
 
+    @checked
     def __init__(self, parents: Parents, tables: Sequence[Float[Tensor, "..."]]):
         self.order = topological_order(parents)
         self.parents, self.d = [tuple(family) for family in parents], len(parents)
@@ -177,6 +198,7 @@ class BayesianNetwork(Density):
         self.tables = list(tables)
 
     @classmethod
+    @checked
     def fit(
         cls, x: Float[Tensor, "n d"], parents: Parents, weights: Float[Tensor, " n"] | None = None, smoothing: float = 0
     ) -> "BayesianNetwork":
@@ -186,7 +208,7 @@ class BayesianNetwork(Density):
         and of ones. A combination of parents that never occurs gets 1/2.
         """
         weights = _weights(x, weights)
-        need_between("smoothing", smoothing, 0.0, float("inf"))
+        need_between("smoothing", smoothing, 0.0, sys.float_info.max)
         need_shape("x", x, (len(x), len(parents)))
         tables = []
         for i, family in enumerate(parents):
@@ -197,15 +219,17 @@ class BayesianNetwork(Density):
             tables.append(share.to(x.dtype).view((2,) * len(family)))
         return cls(parents, tables)
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """log p(x) in nats of each row of bits. Implements :eq:`eq-network`."""
-        _weights(need_shape("x", x, (len(x), self.d)), None)
+        _weights(x, None)
         total = torch.zeros_like(x[:, 0])
         for i, (family, table) in enumerate(zip(self.parents, self.tables, strict=True)):
             p = table.flatten()[_place(x, family)]
             total = total + torch.where(x[:, i] == 1, p, 1 - p).log()
         return total
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` rows by ancestral sampling: parents first, then each child given what they came out as."""
         table = self.tables[0]
@@ -234,30 +258,36 @@ class MarkovChain(Density):
     next symbol along its last axis. Raises ValueError when the shapes do not fit or a row is no law.
     """
 
+    @checked
     def __init__(self, initial: Float[Tensor, "..."], transition: Float[Tensor, "..."], length: int):
-        self.order, self.k = transition.ndim - 1, transition.shape[-1]
-        need_shape("transition", need_probabilities("transition", transition), (self.k,) * (self.order + 1))
+        self.k = need_probabilities("transition", transition).shape[-1]
+        self.order = transition.ndim - 1
+        need_shape("transition", transition, (self.k,) * (self.order + 1))
         need_shape("initial", initial, (self.k,) * self.order)
         need_probabilities("initial", initial.flatten())
         self.initial, self.transition = initial, transition
         self.length = need_count("length", length, at_least=max(1, self.order))
 
     @classmethod
+    @checked
     def fit(cls, symbols: Int[Tensor, " n"], k: int, order: int, length: int, smoothing: float) -> "MarkovChain":
-        """Count which symbol follows which `order` symbols; `smoothing` > 0 is added to every count."""
-        need_tensor("symbols", symbols, 1, floating=False)
+        """Count which symbol follows which `order` symbols; `smoothing` > 0 is added to every count.
+
+        Raises ValueError (symbols that are none or too few, ranges).
+        """
         if not 0 <= int(symbols.min()) <= int(symbols.max()) < need_count("k", k):
             raise ValueError(f"symbols run from {symbols.min()} to {symbols.max()}, expected 0 to {k - 1}")
-        need_between("smoothing", smoothing, 0.0, float("inf"), open_ends=True)
-        windows = symbols.unfold(0, need_count("order", order, at_least=0) + 1, 1)
+        need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
+        need_between("order", need_count("order", order, at_least=0), 0, len(symbols) - 1)
+        windows = symbols.unfold(0, order + 1, 1)
         place = windows @ (k ** torch.arange(order, -1, -1, device=symbols.device))
         counts = torch.bincount(place, minlength=k ** (order + 1)).view((k,) * (order + 1)).to(torch.float64)
         initial = counts.sum(-1) / counts.sum()
         return cls(initial, (counts + smoothing) / (counts.sum(-1, keepdim=True) + k * smoothing), length)
 
+    @checked
     def log_prob(self, x: Int[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
         """log p(x_1, ..., x_m) + sum_t log p(x_t | the m symbols before) in nats. Implements :eq:`eq-markov`."""
-        need_shape("x", need_tensor("x", x, 2, floating=False), (len(x), self.length))
         if not 0 <= int(x.min()) <= int(x.max()) < self.k:
             raise ValueError(f"x has symbols from {x.min()} to {x.max()}, expected 0 to {self.k - 1}")
         total = self.initial[tuple(x[:, : self.order].mT)].log().expand(len(x))
@@ -265,6 +295,7 @@ class MarkovChain(Density):
             total = total + self.transition[tuple(x[:, t - self.order : t + 1].mT)].log()
         return total
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, "n length"]:
         """`n` sequences, symbol after symbol."""
         u = torch.rand(need_count("n", n), self.length, generator=generator, dtype=torch.float64)
@@ -280,6 +311,7 @@ class MarkovChain(Density):
 # --- the chain rule in the plane and beyond -------------------------------------------------------------------------
 
 
+@checked
 def mixture_from_uniforms(mixture: GaussianMixture, u: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Uniform noise carried to draws from a Gaussian mixture, one coordinate after another.
 
@@ -316,17 +348,20 @@ class CountedPlane(Density):
 
     The smallest autoregressive model of a continuous law: one table for the first coordinate, one for the second given
     the bin of the first. `counts` (bins, bins), its first axis the first coordinate; `smoothing` > 0 is added to each.
+    Raises ValueError (not square, a negative or NaN count, ranges).
     """
 
+    @checked
     def __init__(self, counts: Float[Tensor, "bins bins"], extent: float, smoothing: float):
-        need_finite("counts", need_tensor("counts", counts, 2))
         self.bins, self.extent = len(counts), need_between("extent", extent, 0.0, float("inf"), open_ends=True)
-        need_shape("counts", counts, (self.bins, self.bins))
-        need_between("smoothing", smoothing, 0.0, float("inf"), open_ends=True)
+        need_finite("counts", counts)
+        need_between("the smallest of counts", float(counts.min()), 0.0, math.inf)
+        need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
         self.first = (counts.sum(1) + smoothing * self.bins) / (counts.sum() + smoothing * self.bins**2)
         self.second = (counts + smoothing) / (counts.sum(1, keepdim=True) + smoothing * self.bins)
 
     @classmethod
+    @checked
     def fit(cls, x: Float[Tensor, "n 2"], bins: int, extent: float, smoothing: float) -> "CountedPlane":
         """Count the rows of `x` in each cell. Raises ValueError when one lies outside the square."""
         cell = _cell(need_finite("x", x), need_count("bins", bins), extent)
@@ -335,14 +370,16 @@ class CountedPlane(Density):
         counts = torch.bincount(cell[:, 0] * bins + cell[:, 1], minlength=bins**2).view(bins, bins)
         return cls(counts.to(torch.float64), extent, smoothing)
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
-        """log p(x_1) + log p(x_2 | x_1), minus infinity outside the square."""
-        cell = _cell(need_shape("x", need_tensor("x", x, 2), (len(x), 2)), self.bins, self.extent)
+        """log p(x_1) + log p(x_2 | x_1), minus infinity outside the square. Raises ValueError (shape, NaN)."""
+        cell = _cell(need_finite("x", x), self.bins, self.extent)
         inside = ((cell >= 0) & (cell < self.bins)).all(1)
         i, j = cell.clamp(0, self.bins - 1).unbind(1)
         mass = self.first[i] * self.second[i, j] * (self.bins / (2 * self.extent)) ** 2
         return mass.log().masked_fill(~inside, -torch.inf)
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
         """`n` draws: a bin of the first coordinate, a bin of the second given it, a point in the cell."""
         u = torch.rand(need_count("n", n), 4, generator=generator, dtype=torch.float64).to(self.first.device)

@@ -10,6 +10,7 @@ else they share. Factor analysis, whose hidden cause is a vector, has its step a
 """
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -20,13 +21,15 @@ from torch.nn import functional as F
 from dgmlib.core import (
     Density,
     bernoulli,
+    checked,
     need_between,
     need_count,
     need_finite,
+    need_levels,
+    need_like,
     need_option,
     need_probabilities,
     need_shape,
-    need_tensor,
 )
 from dgmlib.sampling import categorical
 from dgmlib.worlds import LOG_2PI
@@ -36,23 +39,52 @@ COVARIANCES = ("full", "tied", "diagonal", "spherical")
 # --- a hidden cause: evidence, posterior, bound ---------------------------------------------------------------------
 
 
+@checked
 def evidence(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """log p(x) = log sum_k p(x, z = k), stable for any size of the terms. Implements :eq:`eq-mix-evidence`."""
-    return need_tensor("log_joint", log_joint, 2).logsumexp(1)
+    """log p(x) = log sum_k p(x, z = k), stable for any size of the terms; minus infinity for an impossible row, and NaN
+    passes through. Implements :eq:`eq-mix-evidence`."""
+    return log_joint.logsumexp(1)
 
 
+@checked
 def responsibilities(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """p(z = k | x) of each row, by Bayes: the E step. Implements :eq:`eq-mix-responsibilities`."""
-    return need_tensor("log_joint", log_joint, 2).softmax(1)
+    """p(z = k | x) of each row, by Bayes: the E step. NaN passes through, and is what an impossible row, minus infinity
+    everywhere, has for a posterior. Implements :eq:`eq-mix-responsibilities`."""
+    return log_joint.softmax(1)
 
 
+@checked
 def elbo(log_joint: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     """sum_k q_k (log p(x, z = k) - log q_k): a lower bound on log p(x) for any law q of each row's cause.
 
-    Implements :eq:`eq-mix-elbo`. Terms with q_k = 0 are 0. Raises ValueError (shapes, q no probabilities).
+    Implements :eq:`eq-mix-elbo`. Terms with q_k = 0 are 0; elsewhere NaN in `log_joint` passes through. Raises
+    ValueError (shapes, q no probabilities).
     """
-    need_shape("q", need_probabilities("q", q, 2), tuple(need_tensor("log_joint", log_joint, 2).shape))
+    need_probabilities("q", q)
     return torch.where(q > 0, q * log_joint, 0.0).sum(1) + torch.special.entr(q).sum(1)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+@checked
+def need_precise(name: str, x: Tensor) -> Tensor:
+    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
+    return x
+
+
+def need_symmetric(name: str, covs: Tensor) -> Tensor:
+    """Return `covs` (..., d, d) if it equals its transpose up to rounding in single precision, and holds no NaN.
+
+    Raises TypeError (half precision), ValueError.
+    """
+    need_finite(name, need_precise(name, covs))
+    asymmetry = (covs - covs.mT).abs().max().item()
+    if asymmetry > 1e-5 * covs.abs().max().item():
+        raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected a covariance")
+    return covs
 
 
 # --- the climb ------------------------------------------------------------------------------------------------------
@@ -60,22 +92,29 @@ def elbo(log_joint: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tens
 
 class Climb(NamedTuple):
     """What `expectation_maximisation` saw: `log_likelihood[t]`, the mean of log p(x) (data weights counted) under the
-    parameters before step t + 1, the last entry under those returned; `converged`, whether it rose by less than `tol`
-    in the end."""
+    parameters before step t + 1, the last entry under those returned; `objective[t]`, what EM climbs: that plus the
+    parameters' `log_prior` shared out among the data; `converged`, whether the objective rose by less than `tol` in
+    the end."""
 
     log_likelihood: Float[Tensor, " steps"]
+    objective: Float[Tensor, " steps"]
     converged: bool
 
 
+@checked
 def em_step(
     mixture: "Mixture", x: Float[Tensor, "n d"], data_weights: Float[Tensor, " n"] | None = None
 ) -> tuple["Mixture", Float[Tensor, ""]]:
     """(the mixture after one E and one M step, the mean log-likelihood before it).
 
-    Implements :eq:`eq-mix-em`. A datum of weight 2 counts as two. Raises what the mixture's `maximised` raises.
+    Implements :eq:`eq-mix-em`. A datum of weight 2 counts as two. Raises ValueError (a datum that no component can
+    produce, and so without a posterior; what the mixture's `log_joint` and `maximised` refuse).
     """
     log_joint = mixture.log_joint(x)
     log_prob = evidence(log_joint)
+    impossible = int((log_prob == -math.inf).sum())
+    if impossible:
+        raise ValueError(f"x has {impossible} rows of probability 0, expected data that some component can produce")
     log_likelihood = _mean(log_prob, data_weights)
     counts = log_joint.sub_(log_prob[:, None]).exp_()
     return mixture.maximised(x, counts if data_weights is None else counts * data_weights[:, None]), log_likelihood
@@ -85,12 +124,13 @@ def _mean(log_prob: Float[Tensor, " n"], data_weights: Float[Tensor, " n"] | Non
     """The mean over the data, each counted by its weight."""
     if data_weights is None:
         return log_prob.mean()
-    need_shape("data_weights", need_finite("data_weights", data_weights), tuple(log_prob.shape))
+    need_finite("data_weights", need_like("data_weights", data_weights, log_prob))
     if (data_weights < 0).any() or not data_weights.any():
         raise ValueError("data_weights has a negative entry or no positive one, expected weights of data")
     return data_weights @ log_prob / data_weights.sum()
 
 
+@checked
 def expectation_maximisation(
     start: "Mixture",
     x: Float[Tensor, "n d"],
@@ -99,26 +139,32 @@ def expectation_maximisation(
     n_steps: int = 100,
     tol: float = 1e-3,
 ) -> tuple["Mixture", Climb]:
-    """Alternate E and M steps from `start` until the mean log-likelihood rises by less than `tol` nats, or `n_steps`.
+    """Alternate E and M steps from `start` until the objective rises by less than `tol` nats a datum, or `n_steps`.
 
-    The likelihood never falls (with a floor or prior counts: under those constraints), and ends at a stationary point,
-    which need be no maximum. Raises ValueError (shapes, NaN, a component that collapsed).
+    The objective is the mean log-likelihood plus the mixture's `log_prior` divided by the number of data (by the sum
+    of their weights). It never falls, and ends at a stationary point, which need be no maximum. Without a prior it is
+    the likelihood; with prior counts the likelihood by itself may fall. A floor leaves the objective as it is: it
+    restricts the parameters, the start's too. Raises ValueError (shapes, NaN, a component that collapsed).
     """
-    need_finite("x", need_tensor("x", x, 2))
     need_count("n_steps", n_steps)
-    mixture, seen, converged = start, [], False
+    need_between("tol", tol, 0.0, math.inf)
+    size = len(x) if data_weights is None else data_weights.sum()
+    mixture, seen, climbed, converged = start, [], [], False
     for _ in range(n_steps):
         following, log_likelihood = em_step(mixture, x, data_weights)
-        converged = bool(seen) and float(log_likelihood - seen[-1]) < tol
         seen.append(log_likelihood)
+        climbed.append(log_likelihood + mixture.log_prior() / size)
+        converged = len(climbed) > 1 and float(climbed[-1] - climbed[-2]) < tol
         if converged:
             break
         mixture = following
     else:
         seen.append(_mean(mixture.log_prob(x), data_weights))
-    return mixture, Climb(torch.stack(seen), converged)
+        climbed.append(seen[-1] + mixture.log_prior() / size)
+    return mixture, Climb(torch.stack(seen), torch.stack(climbed), converged)
 
 
+@checked
 def kmeans_plus_plus(
     x: Float[Tensor, "n d"], k: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "k d"]:
@@ -127,7 +173,7 @@ def kmeans_plus_plus(
 
     Implements :eq:`eq-mix-seeding`. Raises ValueError (fewer than `k` distinct rows). Arthur & Vassilvitskii (2007).
     """
-    need_finite("x", need_tensor("x", x, 2))
+    need_finite("x", need_precise("x", x))
     need_count("k", k)
     first = torch.randint(len(x), (1,), generator=generator, device=x.device)
     means, distance = [x[first[0]]], torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
@@ -139,6 +185,7 @@ def kmeans_plus_plus(
     return torch.stack(means)
 
 
+@checked
 def kmeans(
     x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], n_steps: int = 100
 ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " n"]]:
@@ -146,41 +193,53 @@ def kmeans(
 
     Implements :eq:`eq-mix-kmeans`. Stops when no row changes its mean; a mean without rows stays. Raises ValueError.
     """
-    need_shape("means", need_tensor("means", means, 2), (len(means), need_tensor("x", x, 2).shape[1]))
+    need_finite("x", need_precise("x", x))
+    need_finite("means", need_like("means", means, x))
     label = torch.full((len(x),), -1, device=x.device)
     for _ in range(need_count("n_steps", n_steps)):
         before, label = label, torch.cdist(x, means, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
         if torch.equal(before, label):
             break
         one_hot = F.one_hot(label, len(means)).to(x.dtype)
-        count = one_hot.sum(0)[:, None]
-        means = torch.where(count > 0, one_hot.T @ x / count.clamp(min=1), means)
+        # Each row as seen from its own mean: far from the origin a sum of the rows themselves would lose digits.
+        means = means + one_hot.T @ (x - means[label]) / one_hot.sum(0)[:, None].clamp(min=1)
     return means, label
 
 
 # --- mixtures -------------------------------------------------------------------------------------------------------
 
 
-def _need_counts(x: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _need_counts(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """(expected number of data of each component, their shares), from soft counts `(n, k)`."""
-    need_shape("counts", need_tensor("counts", counts, 2), (len(need_tensor("x", x, 2)), k))
+    need_finite("counts", need_like("counts", counts, x))
+    if (counts < 0).any() or not counts.any():
+        raise ValueError("counts has a negative entry or no positive one, expected numbers of data")
     size = counts.sum(0)
     return size, size / size.sum()
 
 
 class Mixture(Density):
-    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the hidden cause."""
+    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the cause."""
 
     weights: Float[Tensor, " k"]
+    k: int
+    d: int
 
+    @checked
     def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log w_k + log p_k(x)."""
         raise NotImplementedError
 
+    @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Mixture":
-        """The mixture that maximises sum_nk counts_nk log p(x_n, z = k): the M step."""
+        """The mixture that maximises sum_nk counts_nk log p(x_n, z = k) + log_prior: the M step."""
         raise NotImplementedError
 
+    def log_prior(self) -> Float[Tensor, ""]:
+        """log p(parameters) up to a constant: 0, unless the M step heeds a prior."""
+        return self.weights.new_zeros(())
+
+    @checked
     def log_prob(self, x: Float[Tensor, "n d"], **condition: Any) -> Float[Tensor, " n"]:
         """log p(x), nats."""
         return evidence(self.log_joint(x))
@@ -190,60 +249,71 @@ class Gaussians(Mixture):
     """A mixture of Gaussians in the precision of its arguments.
 
     `weights` (k,), `means` (k, d), `covs` by kind of `covariance`: "full" (k, d, d), "tied" (d, d), "diagonal" (k, d),
-    "spherical" (k,). `floor` >= 0 bounds every variance in every direction from below in each M step, which bounds the
-    likelihood from above; 0 is plain maximum likelihood. Raises ValueError (shapes, weights, a covariance that is
-    singular: the component has collapsed).
+    "spherical" (k,). `floor` >= 0 bounds every variance in every direction from below, here and in each M step, which
+    bounds the likelihood from above; 0 is plain maximum likelihood. Raises ValueError (shapes, weights, a covariance
+    that is singular: the component has collapsed).
     """
 
-    def __init__(self, weights: Tensor, means: Tensor, covs: Tensor, *, covariance: str = "full", floor: float = 0.0):
-        self.weights = need_probabilities("weights", weights, 1)
-        self.means = need_finite("means", need_tensor("means", means, 2))
-        k, self.d = need_shape("means", means, (len(weights), means.shape[1])).shape
-        shapes = dict(zip(COVARIANCES, ((k, self.d, self.d), (self.d, self.d), (k, self.d), (k,)), strict=True))
+    @checked
+    def __init__(
+        self,
+        weights: Float[Tensor, " k"],
+        means: Float[Tensor, "k d"],
+        covs: Float[Tensor, "..."],
+        *,
+        covariance: str = "full",
+        floor: float = 0.0,
+    ):
+        self.weights = need_probabilities("weights", weights)
+        self.means = need_finite("means", need_like("means", need_precise("means", means), weights))
+        self.k, self.d = k, d = means.shape
+        shapes = dict(zip(COVARIANCES, ((k, d, d), (d, d), (k, d), (k,)), strict=True))
         self.covariance = need_option("covariance", covariance, COVARIANCES)
-        self.covs = need_shape("covs", need_finite("covs", covs), shapes[covariance])
-        self.floor = need_between("floor", floor, 0.0, math.inf)
+        need_shape("covs", need_finite("covs", need_like("covs", covs, means)), shapes[covariance])
+        self.floor, matrices = need_between("floor", floor, 0.0, sys.float_info.max), covariance in ("full", "tied")
+        self.covs = covs = floored(need_symmetric("covs", covs) if matrices else covs, floor, matrices=matrices)
         # p_k's whitening maps, and minus half its log-determinant: all that log_joint needs of the covariances.
-        if covariance in ("full", "tied"):
+        if matrices:
             chol, failed = torch.linalg.cholesky_ex(covs)
-            eye = torch.eye(self.d, dtype=covs.dtype, device=covs.device)
+            eye = torch.eye(d, dtype=covs.dtype, device=covs.device)
             self._whiten = torch.linalg.solve_triangular(chol, eye.expand_as(chol), upper=False).mT
             half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         else:
             failed, self._whiten = covs <= 0, covs.rsqrt()
-            half_log_det = covs.log().sum(-1) / 2 if covariance == "diagonal" else covs.log() * self.d / 2
+            half_log_det = covs.log().sum(-1) / 2 if covariance == "diagonal" else covs.log() * d / 2
         if failed.any() or not half_log_det.isfinite().all():
             raise ValueError(
                 f"covs has a singular {covariance} covariance: a component has collapsed, expected positive definite "
                 "ones (a floor above 0 keeps them so)"
             )
-        self._log_norm = (self.weights.log() - half_log_det - self.d / 2 * LOG_2PI).expand(k)
+        self._log_norm = (self.weights.log() - half_log_det - d / 2 * LOG_2PI).expand(k)
 
+    @checked
     def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log w_k + log N(x; mean_k, cov_k). Implements :eq:`eq-mix-gaussians`."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
-        # By differences, never by x^2 - 2 x mean + mean^2, whose terms cancel far from the origin.
-        if self.covariance in ("tied", "spherical"):
-            centre = self.means.mean(0)
-            scaled, means = x - centre, self.means - centre
-            if self.covariance == "tied":
-                scaled, means = scaled @ self._whiten, means @ self._whiten
-            distance = torch.cdist(scaled, means, compute_mode="donot_use_mm_for_euclid_dist").square_()
-            if self.covariance == "spherical":
-                distance /= self.covs
-            return distance.mul_(-0.5).add_(self._log_norm)
-        distance = torch.empty(len(self.means), len(x), dtype=x.dtype, device=x.device)
-        for mean, whiten, row in zip(self.means, self._whiten, distance, strict=True):
-            offset = (x - mean) @ whiten if self.covariance == "full" else (x - mean).mul_(whiten)
-            torch.linalg.vecdot(offset, offset, out=row)
-        return distance.T.mul(-0.5).add_(self._log_norm)
+        """log w_k + log N(x; mean_k, cov_k). Implements :eq:`eq-mix-gaussians`. Raises ValueError (shape, NaN)."""
+        need_finite("x", need_like("x", x, self.means))
+        # By differences from each mean, never by x^2 - 2 x mean + mean^2, whose terms cancel far from the origin.
+        if self.covariance == "spherical":
+            distance = torch.cdist(x, self.means, compute_mode="donot_use_mm_for_euclid_dist").square() / self.covs
+        elif self.covariance == "tied":  # whitened from one centre for all, for which single precision is too coarse
+            centre, whiten = self.means.double().mean(0), self._whiten.double()
+            scaled, means = ((points.double() - centre) @ whiten for points in (x, self.means))
+            distance = torch.cdist(scaled, means, compute_mode="donot_use_mm_for_euclid_dist").square().to(x.dtype)
+        else:
+            offsets = ((x - mean, whiten) for mean, whiten in zip(self.means, self._whiten, strict=True))
+            offsets = (offset @ whiten if self.covariance == "full" else offset * whiten for offset, whiten in offsets)
+            distance = torch.stack([torch.linalg.vecdot(offset, offset) for offset in offsets]).T
+        return distance.mul(-0.5).add_(self._log_norm)
 
+    @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Gaussians":
         """Weighted shares, means and covariances about the *new* means. Implements :eq:`eq-mix-m-step`.
 
-        A component without data keeps its mean and covariance at weight 0.
+        A component without data keeps its mean and covariance at weight 0. Raises ValueError (shapes, NaN, negative
+        counts, a component that collapsed).
         """
-        size, weights = _need_counts(x, counts, len(self.means))
+        need_finite("x", need_like("x", x, self.means))
+        size, weights = _need_counts(x, counts)
         alive = size > 0
         share = counts / size.clamp(min=torch.finfo(x.dtype).tiny)  # of each component's data, sums to 1
         centre = x.mean(0)
@@ -253,7 +323,6 @@ class Gaussians(Mixture):
         else:
             covs = torch.stack([self._scatter(x, mean, s) for mean, s in zip(means, share.T, strict=True)])
             covs = torch.where(alive.view(-1, *[1] * (covs.ndim - 1)), covs, self.covs)
-        covs = floored(covs, self.floor, matrices=self.covariance in ("full", "tied"))
         return Gaussians(weights, means, covs, covariance=self.covariance, floor=self.floor)
 
     def _scatter(self, x: Tensor, mean: Tensor, share: Tensor) -> Tensor:
@@ -266,11 +335,11 @@ class Gaussians(Mixture):
 
     def full_covs(self) -> Float[Tensor, "k d d"]:
         """Every component's covariance as a matrix, whatever the kind."""
-        k = len(self.means)
         if self.covariance in ("full", "tied"):
-            return self.covs.expand(k, self.d, self.d)
-        return torch.diag_embed(self.covs.view(k, -1).expand(k, self.d))
+            return self.covs.expand(self.k, self.d, self.d)
+        return torch.diag_embed(self.covs.view(self.k, -1).expand(self.k, self.d))
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws: a component by its weight, then a Gaussian draw within it."""
         component = categorical(self.weights, n, generator=generator)
@@ -279,11 +348,15 @@ class Gaussians(Mixture):
         return self.means[component] + torch.einsum("nij,nj->ni", chol[component], noise)
 
 
-def floored(covs: Tensor, floor: float, *, matrices: bool) -> Tensor:
+@checked
+def floored(covs: Float[Tensor, "*shape"], floor: float, *, matrices: bool) -> Float[Tensor, "*shape"]:
     """The covariances that maximise a Gaussian likelihood with scatter `covs` when no variance may lie below `floor`.
 
-    Implements :eq:`eq-mix-floor`: eigenvalues (`matrices`), or the variances themselves, raised to `floor`.
+    Implements :eq:`eq-mix-floor`: eigenvalues (`matrices`), or the variances themselves, raised to `floor`. Raises
+    ValueError (a negative floor, NaN).
     """
+    need_between("floor", floor, 0.0, sys.float_info.max)
+    need_finite("covs", need_precise("covs", covs))
     if not matrices:
         return covs.clamp(min=floor)
     if floor == 0:
@@ -292,6 +365,7 @@ def floored(covs: Tensor, floor: float, *, matrices: bool) -> Tensor:
     return vectors @ (values.clamp(min=floor)[..., None] * vectors.mT)
 
 
+@checked
 def gaussians(
     x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], *, covariance: str = "full", floor: float = 0.0
 ) -> Gaussians:
@@ -299,7 +373,7 @@ def gaussians(
 
     Raises ValueError (shapes, `covariance`, a cluster with a singular covariance while floor = 0).
     """
-    means, label = kmeans(need_finite("x", x), means)
+    means, label = kmeans(x, means)
     k, d = means.shape
     eye = torch.eye(d, dtype=x.dtype, device=x.device)
     units = {"full": eye.expand(k, d, d), "tied": eye, "diagonal": eye[:1].new_ones(k, d), "spherical": x.new_ones(k)}
@@ -312,44 +386,63 @@ class Bernoullis(Mixture):
     """A mixture of independent coins: sum_k w_k prod_i probs_ki^x_i (1 - probs_ki)^(1 - x_i), x in {0, 1}^d.
 
     `prior_counts` a >= 0 adds a heads and a tails to each coin in the M step: the mode under a Beta(a + 1, a + 1)
-    prior, which keeps probabilities inside (0, 1). Raises ValueError (shapes, probabilities). Juan & Vidal (2002).
+    prior, which keeps probabilities inside (0, 1); EM then climbs the likelihood times that prior, and the likelihood
+    alone may fall. Raises ValueError (shapes, probabilities). Juan & Vidal (2002).
     """
 
-    def __init__(self, weights: Tensor, probs: Tensor, *, prior_counts: float = 0.0):
-        self.weights = need_probabilities("weights", weights, 1)
-        self.probs = need_finite("probs", need_tensor("probs", probs, 2))
-        need_shape("probs", probs, (len(weights), probs.shape[1]))
-        need_between("the smallest of probs", float(probs.min()), 0.0, 1.0)
-        need_between("the largest of probs", float(probs.max()), 0.0, 1.0)
-        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, math.inf)
-        self.d = probs.shape[1]
+    @checked
+    def __init__(self, weights: Float[Tensor, " k"], probs: Float[Tensor, "k d"], *, prior_counts: float = 0.0):
+        self.weights = need_probabilities("weights", need_precise("weights", weights))
+        self.probs = need_finite("probs", need_like("probs", probs, weights))
+        need_between("the smallest of probs", probs.min().item(), 0.0, 1.0)
+        need_between("the largest of probs", probs.max().item(), 0.0, 1.0)
+        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, sys.float_info.max)
+        self.k, self.d = probs.shape
 
+    @checked
     def log_joint(self, x: Float[Tensor, "n d"], seen: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n k"]:
         """log w_k + sum_i log Bernoulli(x_i; probs_ki), over the pixels with `seen` 1 only, if given.
 
-        Implements :eq:`eq-mix-bernoullis`. An unseen pixel is summed out exactly, by leaving it out.
+        Implements :eq:`eq-mix-bernoullis`. An unseen pixel is summed out exactly, by leaving it out; an image with a
+        pixel that a component never shows has minus infinity there. Raises ValueError (shapes, entries of `x` or of
+        `seen` other than 0 and 1).
         """
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
-        ones, zeros = (x, 1 - x) if seen is None else (x * need_shape("seen", seen, tuple(x.shape)), (1 - x) * seen)
+        need_levels("x", need_like("x", x, self.probs), 2)
+        seen = torch.ones_like(x) if seen is None else need_levels("seen", need_like("seen", seen, x), 2)
         least = torch.finfo(x.dtype).min / (2 * self.d)  # for log 0: multiplied by a pixel that is 0 it must give 0
         log_on, log_off = (p.log().clamp(min=least) for p in (self.probs, 1 - self.probs))
-        return self.weights.log() + ones @ log_on.T + zeros @ log_off.T
+        log_coins = (seen * x) @ log_on.T + (seen * (1 - x)) @ log_off.T
+        return self.weights.log() + log_coins.masked_fill(log_coins < least / 2, -math.inf)
 
+    @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Bernoullis":
-        """Shares and weighted means, with `prior_counts` heads and tails added. Implements :eq:`eq-mix-coin-step`."""
-        size, weights = _need_counts(x, counts, len(self.probs))
+        """Shares and weighted means, with `prior_counts` heads and tails added. Implements :eq:`eq-mix-coin-step`.
+
+        Raises ValueError (shapes, entries of `x` other than 0 and 1, negative counts).
+        """
+        need_levels("x", need_like("x", x, self.probs), 2)
+        size, weights = _need_counts(x, counts)
         total = (size + 2 * self.prior_counts)[:, None]
         probs = (counts.T @ x + self.prior_counts) / total.clamp(min=torch.finfo(x.dtype).tiny)
         probs = torch.where(total > 0, probs, self.probs).clamp(max=1)
         return Bernoullis(weights, probs, prior_counts=self.prior_counts)
 
+    def log_prior(self) -> Float[Tensor, ""]:
+        """sum_ki prior_counts (log probs_ki + log(1 - probs_ki)): the logarithm of its Beta prior, up to a constant."""
+        return sum(torch.xlogy(self.prior_counts, p).sum() for p in (self.probs, 1 - self.probs))
+
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws: a component by its weight, then a toss of each of its coins."""
         component = categorical(self.weights, n, generator=generator)
         return bernoulli(self.probs[component], generator=generator)
 
+    @checked
     def completed(self, x: Float[Tensor, "n d"], seen: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """P(x_i = 1 | the seen pixels) where `seen` is 0, and x itself where it is 1."""
+        """P(x_i = 1 | the seen pixels) where `seen` is 0, and x itself where it is 1; NaN if what is seen cannot be.
+
+        Raises what `log_joint` raises.
+        """
         hidden = responsibilities(self.log_joint(x, seen)) @ self.probs
         return torch.where(seen > 0, x, hidden)
 
@@ -357,19 +450,28 @@ class Bernoullis(Mixture):
 # --- a hidden vector ------------------------------------------------------------------------------------------------
 
 
+@checked
 def factor_step(
-    cov: Float[Tensor, "d d"], weight: Float[Tensor, "d k"], noise: Float[Tensor, " d"], *, isotropic: bool = False
+    cov: Float[Tensor, "d d"],
+    weight: Float[Tensor, "d k"],
+    noise: Float[Tensor, " d"],
+    *,
+    isotropic: bool = False,
+    floor: float = 0.0,
 ) -> tuple[Float[Tensor, "d k"], Float[Tensor, " d"], Float[Tensor, ""]]:
     """(weight, noise) after one EM step for x = W z + eps, z ~ N(0, I), eps ~ N(0, diag(noise)), on centred data of
     covariance `cov`; and the mean log-likelihood before the step, in nats.
 
-    Implements :eq:`eq-mix-factor-step`. `isotropic` keeps one noise for all coordinates: probabilistic PCA. Raises
-    ValueError (shapes, noise not positive). Rubin & Thayer (1982); Tipping & Bishop (1999).
+    Implements :eq:`eq-mix-factor-step`. `isotropic` keeps one noise for all coordinates: probabilistic PCA. `floor`
+    bounds the noise from below, which a coordinate that never varies needs: without, its noise collapses to 0. Raises
+    ValueError (shapes, NaN, noise that is not positive or collapses). Rubin & Thayer (1982); Tipping & Bishop (1999).
     """
-    d, k = need_tensor("weight", weight, 2).shape
-    need_shape("cov", need_finite("cov", cov), (d, d))
-    need_shape("noise", need_finite("noise", noise), (d,))
+    d, k = weight.shape
+    need_symmetric("cov", cov)
+    for name, x in (("weight", weight), ("noise", noise)):
+        need_finite(name, need_like(name, x, cov))
     need_between("the smallest noise", float(noise.min()), 0.0, math.inf, open_ends=True)
+    need_between("floor", floor, 0.0, sys.float_info.max)
     model = weight @ weight.T + torch.diag(noise)
     chol = torch.linalg.cholesky(model)
     fit = torch.cholesky_solve(cov, chol).trace()
@@ -380,7 +482,13 @@ def factor_step(
     cross = cov @ gain.T  # E[x z^T]
     weight = torch.linalg.solve(posterior_cov + gain @ cross, cross.T).T
     noise = (cov - weight @ cross.T).diagonal()
-    return weight, noise.mean().expand(d).clone() if isotropic else noise, log_likelihood
+    noise = (noise.mean().expand(d) if isotropic else noise).clamp(min=floor)
+    if not noise.all():
+        raise ValueError(
+            f"noise has collapsed to 0 in {int((noise == 0).sum())} of {d} coordinates, expected data that vary in "
+            "each (a floor above 0 keeps it positive)"
+        )
+    return weight, noise, log_likelihood
 
 
 if __name__ == "__main__":  # python -m dgmlib.mixtures

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dgmlib.core import need_between, need_count, need_shape, need_tensor
+from dgmlib.core import checked, need_between, need_count, need_finite
 
 # --- one step -------------------------------------------------------------------------------------------------------
 
@@ -18,15 +18,12 @@ from dgmlib.core import need_between, need_count, need_shape, need_tensor
 BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
-def _need_like(name: str, x: Tensor, theta: Tensor) -> None:
-    need_shape(name, need_tensor(name, x), tuple(need_tensor("theta", theta).shape))
-
-
 def _need_range(step_size: float, momentum: float = 0.0) -> None:
-    need_between("step_size", step_size, 0.0, math.inf)
+    need_between("step_size", step_size, 0.0, sys.float_info.max)
     need_between("momentum", momentum, 0.0, BELOW_ONE)
 
 
+@checked
 def sgd_step(
     theta: Float[Tensor, "*shape"],
     gradient: Float[Tensor, "*shape"],
@@ -38,15 +35,14 @@ def sgd_step(
     """(theta, velocity) after v <- momentum v + gradient, theta <- theta - step_size v.
 
     Implements :eq:`eq-opt-momentum`. `velocity` starts at zero; `momentum` in [0, 1), 0 is plain descent. Equals
-    `torch.optim.SGD`. Raises ValueError (shapes, ranges). Polyak (1964).
+    `torch.optim.SGD`. NaN in a tensor passes through. Raises ValueError (shapes, ranges). Polyak (1964).
     """
     _need_range(step_size, momentum)
-    _need_like("gradient", gradient, theta)
-    _need_like("velocity", velocity, theta)
     velocity = momentum * velocity + gradient
     return theta - step_size * velocity, velocity
 
 
+@checked
 def adam_step(
     theta: Float[Tensor, "*shape"],
     gradient: Float[Tensor, "*shape"],
@@ -62,14 +58,14 @@ def adam_step(
 
     Implements :eq:`eq-opt-adam`. m and v are running means of the gradient and of its square, each divided by the
     weight 1 - beta^t that has come in so far. `weight_decay` shrinks theta apart from the gradient (AdamW). Equals
-    `torch.optim.Adam`, or `AdamW` with weight decay. Raises ValueError (shapes, ranges), TypeError (`t` no int).
-    Kingma & Ba (2015); Loshchilov & Hutter (2019).
+    `torch.optim.Adam`, or `AdamW` with weight decay. NaN in a tensor passes through. Raises ValueError (shapes,
+    ranges), TypeError (`t` no int). Kingma & Ba (2015); Loshchilov & Hutter (2019).
     """
     _need_range(step_size)
+    need_between("eps", eps, 0.0, sys.float_info.max)
+    need_between("weight_decay", weight_decay, 0.0, sys.float_info.max)
     need_count("t", t)
     (m, v), (beta1, beta2) = moments, (need_between("betas", beta, 0.0, BELOW_ONE) for beta in betas)
-    for name, x in (("gradient", gradient), ("m", m), ("v", v)):
-        _need_like(name, x, theta)
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * gradient**2
     update = m / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + eps)
@@ -79,18 +75,20 @@ def adam_step(
 # --- quadratics -----------------------------------------------------------------------------------------------------
 
 
+@checked
 def contraction(curvature: Float[Tensor, "*shape"], step_size: float, momentum: float = 0.0) -> Float[Tensor, "*shape"]:
     """By how much the error along an axis of the given curvature shrinks a step in the long run (above 1: it grows).
 
     Implements :eq:`eq-opt-roots`: the larger modulus of the two roots r of r^2 - (1 + momentum - step_size curvature) r
-    + momentum = 0. Raises ValueError (ranges). Polyak (1964).
+    + momentum = 0. Raises ValueError (ranges, NaN). Polyak (1964).
     """
     _need_range(step_size, momentum)
-    b = 1 + momentum - step_size * need_tensor("curvature", curvature)
+    b = 1 + momentum - step_size * need_finite("curvature", curvature)
     gap = b**2 - 4 * momentum
     return torch.where(gap > 0, (b.abs() + gap.clamp(min=0).sqrt()) / 2, math.sqrt(momentum))  # else a complex pair
 
 
+@checked
 def best_momentum(low: float, high: float) -> tuple[float, float]:
     """(step_size, momentum) of the fastest heavy ball on a quadratic with curvatures in [low, high], 0 < low <= high.
 
@@ -102,16 +100,17 @@ def best_momentum(low: float, high: float) -> tuple[float, float]:
     return 4 / (a + b) ** 2, ((b - a) / (b + a)) ** 2
 
 
+@checked
 def sgd_variance(
     curvature: Float[Tensor, "*shape"], step_size: float, noise_var: float, momentum: float = 0.0
 ) -> Float[Tensor, "*shape"]:
     """Stationary variance of theta when each gradient of a quadratic carries independent noise of variance noise_var.
 
-    Implements :eq:`eq-opt-noise`. Infinite where the step is too large to settle. Raises ValueError (ranges).
+    Implements :eq:`eq-opt-noise`. Infinite where the step is too large to settle. Raises ValueError (ranges, NaN).
     """
     _need_range(step_size, momentum)
-    need_between("noise_var", noise_var, 0.0, math.inf)
-    room = 2 * (1 + momentum) - step_size * need_tensor("curvature", curvature)
+    need_between("noise_var", noise_var, 0.0, sys.float_info.max)
+    room = 2 * (1 + momentum) - step_size * need_finite("curvature", curvature)
     variance = step_size * noise_var * (1 + momentum) / ((1 - momentum) * curvature * room)
     return torch.where((room > 0) & (curvature > 0), variance, math.inf)
 
@@ -119,12 +118,14 @@ def sgd_variance(
 # --- the product of two weights -------------------------------------------------------------------------------------
 
 
+@checked
 def product_flow(start: float, target: float, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """u = ab at each time of the gradient flow of (target - ab)^2 / 2 from a = b, ab = start > 0; target > 0.
 
     Implements :eq:`eq-opt-product`: a logistic curve, slow at first, since near a = b = 0 the gradient is near zero.
-    Raises ValueError (ranges). Saxe, McClelland & Ganguli (2014).
+    Raises ValueError (ranges, NaN). Saxe, McClelland & Ganguli (2014).
     """
     need_between("start", start, 0.0, math.inf, open_ends=True)
     need_between("target", target, 0.0, math.inf, open_ends=True)
-    return target / (1 + (target / start - 1) * torch.exp(-2 * target * need_tensor("time", time)))
+    need_finite("time", time)
+    return target / (1 + (target / start - 1) * torch.exp(-2 * target * time))

@@ -478,6 +478,22 @@ def test_code_lengths_are_those_of_a_code_and_stay_finite_far_out():
     close(ae.code_length(2 * mean - codes, mean, std, 0.01), ae.code_length(codes, mean, std, 0.01), atol=0.2)
 
 
+@pytest.mark.equation("eq-ae-bits")
+@pytest.mark.parametrize("step", [0.5, 2e-3, 1e-3, 5e-4, 1e-7, 1e-14])
+def test_code_lengths_hold_for_cells_of_any_width(step):
+    """By quadrature over the cell, whose ends no distribution function tells apart when it is narrow."""
+    mean, std, codes = f64(0.3, -0.2, 0.0), f64(1.2, 0.4, 1.0), f64((0.1, 1.5, -6.0), (0.9, -0.7, 20.0))
+    nodes, weights = (torch.tensor(part) for part in np.polynomial.legendre.leggauss(40))
+    points = (codes / step).round() * step + step / 2 * nodes[:, None, None]
+    log_density = torch.tensor(scipy.stats.norm.logpdf(points, mean, std)) + math.log(step / 2)
+    exact = -(log_density + weights.log()[:, None, None]).logsumexp(0).sum(1) / math.log(2)
+    close(ae.code_length(codes, mean, std, step), exact, atol=2e-9)
+    single = ae.code_length(codes.float(), mean.float(), std.float(), max(step, 1e-7))
+    assert single.dtype == torch.float32 and single.isfinite().all()
+    if step == 1e-7:
+        close(single, exact, rtol=1e-4)
+
+
 @pytest.mark.equation("eq-ae-invariance")
 @pytest.mark.notes("N2-016", "E2-05", "H2-04")
 def test_what_an_invariant_code_costs():
@@ -580,7 +596,7 @@ SQUARE, TALL = torch.eye(3).double(), torch.ones(3, 2).double()
         (lambda: ae.sparsity_kl(SQUARE, 0.0), ValueError, "rate is"),
         (lambda: ae.sparsity_kl(SQUARE, 1.0), ValueError, "rate is"),
         (lambda: ae.sparsity_kl(SQUARE[0], 0.1), ValueError, "codes has shape"),
-        (lambda: ae.l1_penalty(TALL, SQUARE), ValueError, "codes has shape"),
+        (lambda: ae.l1_penalty(TALL, SQUARE), ValueError, "dictionary has shape"),
         (lambda: ae.l1_penalty(SQUARE, SQUARE[0]), ValueError, "dictionary has shape"),
         (lambda: ae.greedy_layers(SQUARE, [3], lambda *_: None), ValueError, "sizes is"),
         (lambda: ae.greedy_layers(SQUARE, [], lambda *_: None), ValueError, "x has shape"),
@@ -596,6 +612,14 @@ SQUARE, TALL = torch.eye(3).double(), torch.ones(3, 2).double()
         (lambda: ae.code_length(TALL, f64(0.0, 0.0), f64(1.0, 0.0), 1.0), ValueError, "smallest std"),
         (lambda: ae.code_length(TALL, f64(0.0, 0.0), f64(1.0, 1.0), 0.0), ValueError, "step is"),
         (lambda: ae.orbit_variance(TALL), ValueError, "orbits has shape"),
+        (lambda: ae.critical_point(SQUARE, (0, 1), torch.ones(2, 2).double()), ValueError, "^mixing is singular"),
+        (lambda: ae.principal_angles(SQUARE, SQUARE / 0), ValueError, "^b has .* NaN"),
+        (lambda: ae.wiener_filter(SQUARE / 0, 1.0), ValueError, "^cov has .* NaN"),
+        (lambda: ae.IndexCode(TALL).encode(TALL / 0), ValueError, "^x has .* NaN"),
+        (lambda: ae.IndexCode(TALL).decode(TALL[:, :1] / 0), ValueError, "^z has .* NaN"),
+        (lambda: ae.reconstruction_error(lambda x: x[:, :1], TALL), ValueError, r"^model\(x\) has shape"),
+        (lambda: ae.denoising_error(lambda x: x[:, 0], TALL, 0.1), ValueError, r"^model\(x\) has shape"),
+        (lambda: ae.contraction(lambda x: x[:, 0], TALL), ValueError, r"^encoder\(x\) has shape"),
         (lambda: ae.orbit_variance(torch.ones(2, 3, 4).int()), TypeError, "orbits has dtype"),
     ],
 )

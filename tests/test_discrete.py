@@ -213,9 +213,7 @@ REFUSED = {
         pictures().clamp(max=0.5)
     ),
     "x has values from 0 to 4, expected whole numbers from 0 to 2": lambda: vqvae().encode(2 * pictures()),
-    "x has values from nan to nan, expected whole numbers from 0 to 2": lambda: vqvae().encode(
-        pictures() * math.nan
-    ),
+    "x has values from nan to nan, expected whole numbers from 0 to 2": lambda: vqvae().encode(pictures() * math.nan),
     "x has values from 0 to 4, expected whole numbers from 0 to 2 ": lambda: vqvae().log_likelihood(
         2 * pictures(), torch.zeros(3, 4, 2).double()
     ),
@@ -233,7 +231,9 @@ REFUSED = {
     "z has shape (8, 2), expected (8, 3) ": lambda: discrete.averaged_codebook(STATES, Q, STATES[:, :2], 0.5),
     "counts has shape (7,), expected (8,)": lambda: discrete.averaged_codebook(STATES, Q[:7], STATES, 0.5),
     "codes has values from 0 to 3, expected whole numbers from 0 to 2": lambda: discrete.perplexity(torch.arange(4), 3),
-    "codes has values from -1 to 0, expected whole numbers from 0 to 2": lambda: discrete.perplexity(torch.tensor([-1, 0]), 3),
+    "codes has values from -1 to 0, expected whole numbers from 0 to 2": lambda: discrete.perplexity(
+        torch.tensor([-1, 0]), 3
+    ),
     "n_codes is 0, expected at least 1": lambda: discrete.perplexity(torch.arange(4), 0),
     "k is 0, expected at least 1": lambda: discrete.lloyd_max(0),
     "n_steps is 0, expected at least 1": lambda: discrete.lloyd_max(2, 0),

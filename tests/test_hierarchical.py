@@ -534,7 +534,7 @@ def test_bad_input_is_refused_in_one_sentence(untyped):
         (lambda: hier.turned([]), ValueError, "upwards is empty"),
         (lambda: hier.linear_terms(chain, UPWARDS, X), ValueError, "weight has shape"),
         (lambda: hier.linear_terms(chain, hier.turned(UPWARDS), X * math.nan), ValueError, "x has"),
-        (lambda: hier.elbo(model, 16 * bits()), ValueError, "x has values from 0 to 16, expected whole numbers from 0 to 1"),
+        (lambda: hier.elbo(model, 16 * bits()), ValueError, "x has values from 0 to 16, expected whole numbers from 0"),
         (lambda: model.log_prob_is(0.5 * bits(), 2), ValueError, "x has values between whole numbers"),
         (lambda: chain.log_prob(X[:, :2]), ValueError, "x has shape"),
         (lambda: chain.sample(0), ValueError, "n is 0"),

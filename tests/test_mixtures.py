@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch.distributions import MultivariateNormal
 
 from dgmlib import mixtures as mix
+from dgmlib.data import load
 from dgmlib.vae import ppca
 from dgmlib.worlds import GaussianMixture, bit_states
 
@@ -85,6 +86,39 @@ def test_gaussians_keep_single_precision_and_their_digits_far_from_the_origin():
         assert fitted.covs.dtype == fitted.log_prob(x).dtype == torch.float32
         variances = fitted.covs.view(2, -1).mean(1)
         assert torch.allclose(variances, torch.tensor([0.01, 1.0]), rtol=0.15)
+
+
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_log_prob_in_single_precision_keeps_its_digits_wherever_the_clusters_are(covariance):
+    """Points that float32 holds exactly, 1/32 about means that lie nine thousand apart."""
+    x = (normal(200, 2) * 32).round() / 1024 + f64((8192.0,), (-1024.0,)).repeat_interleave(100, 0)
+    means, full = f64((8192.0, 8192.0), (-1024.0, -1024.0)), f64((2e-3, 1e-3), (1e-3, 1e-3))
+    covs = {"full": full.expand(2, 2, 2), "tied": full, "diagonal": full.diagonal().expand(2, 2)}
+    exact, single = (
+        mix.Gaussians(*(t.to(kind) for t in (f64(0.5, 0.5), means, covs.get(covariance, full[:, 1]))),
+                      covariance=covariance).log_prob(x.to(kind)) for kind in (torch.float64, torch.float32)
+    )  # fmt: skip
+    close(single, exact, atol=1e-5)
+    assert single.dtype == torch.float32
+
+
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_the_density_has_the_slope_that_autograd_finds(covariance):
+    model, x = some_gaussians(covariance), normal(6, 2, seed=6).requires_grad_()
+    exact = GaussianMixture(model.weights, model.means, model.full_covs()).log_prob(x).sum()
+    close(*(torch.autograd.grad(height, x)[0] for height in (model.log_prob(x).sum(), exact)))
+
+
+def test_an_impossible_image_has_probability_zero_and_no_posterior():
+    model, states = mix.Bernoullis(f64(0.4, 0.6), f64((0.0, 0.5), (0.0, 1.0))), bit_states(2)
+    close(model.log_prob(states).exp(), f64(0.2, 0.8, 0.0, 0.0))
+    assert model.log_prob(states)[2] == -math.inf and model.log_joint(states)[0, 1] == -math.inf
+    single = mix.Bernoullis(model.weights.float(), model.probs.float())
+    assert torch.allclose(single.log_prob(states.float()).exp(), torch.tensor([0.2, 0.8, 0.0, 0.0]))
+    with pytest.raises(ValueError, match=r"^x has 2 rows of probability 0, expected data"):
+        mix.em_step(model, states)
+    unseen = model.log_joint(states, f64((0.0, 1.0)).expand(4, 2))
+    close(mix.evidence(unseen).exp(), f64(0.2, 0.8, 0.2, 0.8))
 
 
 @pytest.mark.equation("eq-mix-bernoullis")
@@ -252,6 +286,40 @@ def test_em_of_coins_climbs_its_penalised_likelihood():
     assert min(np.diff(heights)) > -1e-9 and heights[-1] > heights[0] + 1
 
 
+@pytest.mark.notes("E4-07")
+@pytest.mark.parametrize("copies", [1, 3])
+def test_em_with_prior_counts_stops_at_the_top_of_what_it_climbs(copies):
+    """From the plain frequencies the first step must leave the likelihood for the prior: not a reason to stop."""
+    x = (normal(60, 5) > 0.8).double()
+    first = torch.stack([x[:30].mean(0), x[30:].mean(0)])
+    start, weights = mix.Bernoullis(f64(0.5, 0.5), first, prior_counts=3.0), torch.full((60,), float(copies)).double()
+    best, climb = mix.expectation_maximisation(start, x, data_weights=weights, n_steps=3000, tol=1e-9)
+    assert climb.converged and float(climb.log_likelihood.diff().min()) < -1e-3
+    assert float(climb.objective.diff()[:-1].min()) >= 1e-9
+    prior = 3.0 * (best.probs.log() + (1 - best.probs).log()).sum()
+    close(climb.objective[-1], best.log_prob(x).mean() + prior / (60 * copies))
+    close(best.log_prior(), prior)
+    probs = best.probs.clone().requires_grad_()
+    height = copies * mix.Bernoullis(best.weights, probs).log_prob(x).sum()
+    (slope,) = torch.autograd.grad(height + 3.0 * (probs.log() + (1 - probs).log()).sum(), probs)
+    close(slope, torch.zeros(2, 5), atol=0.02)
+    close(mix.Bernoullis(f64(1.0), f64((0.0, 1.0))).log_prior(), 0.0)
+    assert mix.Bernoullis(f64(1.0), f64((0.0, 1.0)), prior_counts=0.1).log_prior() == -math.inf
+    close(some_gaussians("full").log_prior(), 0.0)
+
+
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_a_start_below_the_floor_is_raised_to_it_so_that_em_never_falls(covariance):
+    x = clusters(60, 2)
+    tiny = {"full": 1e-3 * E.expand(3, 2, 2), "tied": 1e-3 * E, "diagonal": 1e-3 * torch.ones(3, 2).double()}
+    covs = tiny.get(covariance, 1e-3 * torch.ones(3).double())
+    start = mix.Gaussians(f64(0.2, 0.3, 0.5), x[:3], covs, covariance=covariance, floor=9.0)
+    close(start.full_covs(), 9 * E.expand(3, 2, 2))
+    _, climb = mix.expectation_maximisation(start, x, n_steps=20, tol=0.0)
+    assert float(climb.log_likelihood.diff().min()) > -1e-12
+    close(climb.objective, climb.log_likelihood)
+
+
 def test_a_weight_of_two_is_a_datum_that_came_twice():
     x, weights = clusters(40, 2), torch.randint(0, 4, (40,), generator=rng()).double()
     start = some_gaussians("full")
@@ -264,7 +332,7 @@ def test_a_weight_of_two_is_a_datum_that_came_twice():
 
 def test_the_driver_stops_where_it_says_and_returns_what_it_logged():
     x = clusters(200, 2)
-    start = mix.gaussians(x, mix.kmeans_plus_plus(x, 3, generator=rng()))
+    start = mix.gaussians(x, x[:3])
     fitted, climb = mix.expectation_maximisation(start, x, n_steps=500, tol=1e-6)
     assert climb.converged and 2 < len(climb.log_likelihood) < 500
     close(climb.log_likelihood[-1], fitted.log_prob(x).mean())
@@ -314,7 +382,7 @@ def test_more_components_than_data_is_an_error_or_works_with_a_floor():
     x = normal(3, 2)
     with pytest.raises(ValueError, match="x has 3 distinct rows, expected at least k = 5"):
         mix.kmeans_plus_plus(x, 5, generator=rng())
-    model = mix.Gaussians(torch.full((5,), 0.2).double(), normal(5, 2, seed=3), torch.ones(5).double(),
+    model = mix.Gaussians(f64(*[0.2] * 5), normal(5, 2, seed=3), torch.ones(5).double(),
                           covariance="spherical", floor=0.1)  # fmt: skip
     _, climb = mix.expectation_maximisation(model, x, n_steps=10, tol=0.0)
     assert climb.log_likelihood.isfinite().all() and float(climb.log_likelihood.diff().min()) > -1e-10
@@ -344,6 +412,14 @@ def test_kmeans_ends_at_its_own_fixed_point_and_lowers_its_cost():
     close(torch.stack([x[label == k].mean(0) for k in range(4)]), means)
     kept, _ = mix.kmeans(x, torch.cat([means, f64((1e3, 1e3))]))
     close(kept[4], f64(1e3, 1e3))
+
+
+def test_kmeans_in_single_precision_finds_the_means_far_from_the_origin():
+    """A hundred thousand rows of 8192 and a little: their sum alone would need ten digits."""
+    x = 8192 + (normal(100_000, 1) * 32).round() / 1024
+    exact = x.mean(0)
+    means, _ = mix.kmeans(x.float(), x[:1].float())
+    assert abs(float(means[0]) - float(exact)) < 2e-3
 
 
 # --- sampling -------------------------------------------------------------------------------------------------------
@@ -396,10 +472,31 @@ def test_isotropic_factor_steps_find_the_closed_form_up_to_a_rotation():
     assert not torch.allclose(weight, exact_weight, atol=1e-2)  # the axes are not identified
 
 
+def test_a_coordinate_that_never_varies_collapses_at_once_or_stays_at_the_floor():
+    x = load("digits").train.flatten(1).double() / 16
+    cov = (x - x.mean(0)).T @ (x - x.mean(0)) / len(x)
+    still = int((cov.diagonal() == 0).sum())
+    start = 0.1 * normal(64, 3), torch.full((64,), 0.1).double()
+    assert still > 0
+    with pytest.raises(ValueError, match=f"^noise has collapsed to 0 in {still} of 64 coordinates, expected data that"):
+        mix.factor_step(cov, *start)
+    weight, noise, seen = *start, []
+    for _ in range(50):
+        weight, noise, log_likelihood = mix.factor_step(cov, weight, noise, floor=1e-4)
+        seen.append(float(log_likelihood))
+    assert min(np.diff(seen)) > -1e-9 and noise.min() == 1e-4 and int((noise == 1e-4).sum()) >= still
+    _, even, _ = mix.factor_step(cov, *start, isotropic=True)
+    close(even, even.mean().expand(64))
+    assert mix.factor_step(cov, *start, isotropic=True, floor=0.5)[1].min() == 0.5
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 X, E = clusters(20, 2), torch.eye(2).double()
 HALF, ZERO = f64(0.5, 0.5), torch.zeros(2, 2).double()
+COINS, BITS, DIGITS = mix.Bernoullis(HALF, 0.5 + ZERO), (X > 0).double(), (4 * X).round().abs()
+SOFT, NAN, ASKEW = torch.full((20, 3), 1 / 3).double(), X.clone().fill_diagonal_(0), f64((1.0, 0.5), (0.0, 1.0))
+NAN[1, 0] = math.nan
 REFUSED = {
     "evidence": (lambda: mix.evidence(X[0]), ValueError, "log_joint has shape"),
     "elbo": (lambda: mix.elbo(X, X.softmax(1)[:3]), ValueError, r"q has shape \(3, 2\), expected \(20, 2\)"),
@@ -411,7 +508,7 @@ REFUSED = {
     "floor": (lambda: mix.Gaussians(HALF, ZERO, E, covariance="tied", floor=-1.0), ValueError, "floor is -1.0"),
     "singular": (lambda: mix.Gaussians(HALF, ZERO, 0 * E, covariance="tied"), ValueError, "covs has a singular tied"),
     "zero": (lambda: mix.Gaussians(HALF, ZERO, 0 * E, covariance="diagonal"), ValueError, "covs has a singular diag"),
-    "nan": (lambda: mix.Gaussians(HALF, ZERO, E / 0, covariance="tied"), ValueError, "covs has 4 NaN"),
+    "covs nan": (lambda: mix.Gaussians(HALF, ZERO, E / 0, covariance="tied"), ValueError, "covs has 4 NaN"),
     "x": (lambda: some_gaussians("full").log_prob(X[:, :1]), ValueError, r"x has shape \(20, 1\)"),
     "counts": (lambda: some_gaussians("full").maximised(X, X), ValueError, "counts has shape"),
     "data": (lambda: mix.expectation_maximisation(some_gaussians("full"), X / 0), ValueError, "x has .* NaN"),
@@ -427,7 +524,45 @@ REFUSED = {
     "prior": (lambda: mix.Bernoullis(HALF, E, prior_counts=-1.0), ValueError, "prior_counts is -1.0"),
     "bits": (lambda: mix.Bernoullis(HALF, E).log_joint(X[:, :1]), ValueError, "x has shape"),
     "seen": (lambda: mix.Bernoullis(HALF, E).log_joint(X, X[:3]), ValueError, "seen has shape"),
-    "factor cov": (lambda: mix.factor_step(E, ZERO[:1], HALF), ValueError, "cov has shape"),
+    "digits for bits": (lambda: COINS.log_prob(DIGITS), ValueError, "x has values from .* expected whole numbers"),
+    "digits in the step": (
+        lambda: COINS.maximised(DIGITS, SOFT[:, :2]),
+        ValueError,
+        "x has values from .* expected whole",
+    ),
+    "nan for a bit": (lambda: COINS.log_prob(DIGITS * math.nan), ValueError, "x has values from nan to nan"),
+    "half seen": (lambda: COINS.completed(BITS, BITS / 2), ValueError, "seen has values between whole numbers"),
+    "nan": (lambda: some_gaussians("tied").log_prob(X / 0), ValueError, "x has 40 NaN"),
+    "nan in the step": (lambda: some_gaussians("tied").maximised(NAN, SOFT), ValueError, "x has 1 NaN"),
+    "nan counts": (lambda: some_gaussians("full").maximised(X, SOFT / 0), ValueError, "counts has 60 NaN"),
+    "negative counts": (lambda: some_gaussians("full").maximised(X, -SOFT), ValueError, "counts has a negative"),
+    "no counts": (lambda: some_gaussians("full").maximised(X, 0 * SOFT), ValueError, "counts has a negative entry or"),
+    "askew": (lambda: mix.Gaussians(HALF, ZERO, ASKEW, covariance="tied"), ValueError, "covs is asymmetric by 0.5"),
+    "tol": (lambda: mix.expectation_maximisation(COINS, BITS, tol=-1.0), ValueError, "tol is -1.0"),
+    "tol nan": (lambda: mix.expectation_maximisation(COINS, BITS, tol=math.nan), ValueError, "tol is nan"),
+    "kmeans nan": (lambda: mix.kmeans(NAN, X[:2]), ValueError, "x has 1 NaN"),
+    "kmeans means nan": (lambda: mix.kmeans(X, NAN[:2]), ValueError, "means has 1 NaN"),
+    "start nan": (lambda: mix.gaussians(NAN, X[:2]), ValueError, "x has 1 NaN"),
+    "half precision": (lambda: mix.kmeans(X.half(), X[:2].half()), TypeError, "x has dtype torch.float16, expected"),
+    "half covs": (lambda: mix.floored(E.half(), 1.0, matrices=True), TypeError, "covs has dtype torch.float16"),
+    "half coins": (lambda: mix.Bernoullis(HALF.half(), E.half()), TypeError, "weights has dtype torch.float16"),
+    "single into double": (
+        lambda: COINS.log_prob(BITS.float()),
+        TypeError,
+        "x has dtype torch.float32, expected torch",
+    ),
+    "mixed": (
+        lambda: mix.Gaussians(HALF, ZERO.float(), E, covariance="tied"),
+        TypeError,
+        "means has dtype torch.float",
+    ),
+    "infinite floor": (lambda: mix.floored(E, math.inf, matrices=True), ValueError, "floor is inf"),
+    "floored": (lambda: mix.floored(E, -1.0, matrices=True), ValueError, "floor is -1.0"),
+    "floored nan": (lambda: mix.floored(NAN[:2], 1.0, matrices=True), ValueError, "covs has 1 NaN"),
+    "factor askew": (lambda: mix.factor_step(ASKEW, E, HALF), ValueError, "cov is asymmetric by 0.5"),
+    "factor nan": (lambda: mix.factor_step(E, NAN[:2], HALF), ValueError, "weight has 1 NaN"),
+    "factor floor": (lambda: mix.factor_step(E, E, HALF, floor=-1.0), ValueError, "floor is -1.0"),
+    "factor cov": (lambda: mix.factor_step(E, ZERO[:1], HALF), ValueError, "weight has shape"),
     "factor noise": (lambda: mix.factor_step(E, E, -HALF), ValueError, "the smallest noise is -0.5"),
     "list": (lambda: mix.kmeans_plus_plus([[1.0]], 1), TypeError, "x is a list"),
 }

@@ -71,7 +71,7 @@ def test_mlp_runs_on_the_meta_device():
     [
         ([3], ValueError, r"sizes is \[3\], expected the input size"),
         ([3, 0, 1], ValueError, "sizes is 0, expected at least 1"),
-        ([3, True], TypeError, "sizes is True, expected an int"),
+        ([3, True], TypeError, r"sizes\[1\] is True, expected an int"),
     ],
 )
 def test_mlp_refuses_sizes_that_make_no_network(sizes, error, sentence):
@@ -166,6 +166,9 @@ def test_signal_map_of_a_relu_halves_both_at_every_variance():
         assert torch.allclose(back, torch.ones_like(q), atol=0, rtol=1e-12)
         assert ours.shape == back.shape == q.shape
     assert signal_map(torch.ones(2), torch.relu, 2.0)[0].dtype == torch.float32
+    for half in (torch.float16, torch.bfloat16):
+        ours = signal_map(torch.ones(1, dtype=half), torch.relu, 2.0)
+        assert all(part.dtype == half and abs(float(part) - 1) <= torch.finfo(half).eps for part in ours)
 
 
 @pytest.mark.equation("eq-net-gain")
@@ -206,6 +209,11 @@ REFUSED = {
     "list": (lambda: backpropagate(W, B, [[1.0]], Y), TypeError, "x is a list"),
     "variance": (lambda: signal_map(f64(1.0, -1.0), torch.tanh, 1.0), ValueError, "the smallest variance is -1.0"),
     "weights": (lambda: signal_map(f64(1.0), torch.tanh, -1.0), ValueError, "weight_var is -1.0"),
+    "bias list": (lambda: backpropagate(W, [[0.0] * 2] * 2, X, Y), TypeError, r"biases\[0\] is a list"),
+    "weight list": (lambda: backpropagate([[0.0]] * 2, B, X, Y), TypeError, r"weights\[0\] is a list"),
+    "infinite variance": (lambda: signal_map(f64(math.inf), torch.tanh, 1.0), ValueError, "variance has 1 NaN or inf"),
+    "infinite weights": (lambda: signal_map(f64(1.0), torch.tanh, math.inf), ValueError, "weight_var is inf"),
+    "silent": (lambda: critical_gain(torch.zeros_like), ValueError, r"E activation\(u\)\^2 is 0.0"),
     "number": (lambda: signal_map(1.0, torch.tanh, 1.0), TypeError, "variance is a float"),
     "gain": (lambda: normal_init(MLP([2, 1]), -1.0), ValueError, "gain is -1.0"),
     "no map": (lambda: normal_init(nn.ReLU(), 1.0), ValueError, "net has no nn.Linear"),
@@ -237,6 +245,13 @@ def awake(network, seed=0):
 def small_unet(**options):
     torch.manual_seed(0)
     return awake(UNet(**{"channels": 2, "widths": (16, 24), "n_blocks": 2} | options).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_time_features_of_half_precision_are_those_of_its_own_times(dtype):
+    t = torch.tensor([0.1, 0.37, 0.999]).to(dtype)
+    ours, exact = time_features(t, 16), time_features(t.double(), 16)
+    assert ours.dtype == dtype and float((ours.double() - exact).abs().max()) < torch.finfo(dtype).eps
 
 
 @pytest.mark.equation("eq-diff-time")
