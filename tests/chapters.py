@@ -21,14 +21,14 @@ import tqdm.auto
 import tqdm.std
 from course import Chapter, Course, without_magics
 
-from dgmlib import notebook
+from dgmlib import bugs, notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # --- a chapter, run -------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
     """A code cell that was run: what it held, and the state it started from."""
 
@@ -38,6 +38,7 @@ class Cell:
     generators: dict[torch.Generator, torch.Tensor]
     dtype: torch.dtype
     failed: Counter[str]  # labels of the checks it made, and how often each failed
+    made: tuple[notebook.Record, ...] = ()  # those checks, the last time it ran
 
     @classmethod
     def starting(cls, number: int, code: str, namespace: dict[str, Any]) -> "Cell":
@@ -52,9 +53,9 @@ class Cell:
             exec(compile(self.code, f"{name}[{self.number}]", "exec"), namespace)
         finally:
             plt.close("all")
-            made = notebook.check.log[start:]
-            failed = Counter({record.label: 0 for record in made})
-            failed.update(record.label for record in made if not record.passed)
+            self.made = tuple(notebook.check.log[start:])
+            failed = Counter({record.label: 0 for record in self.made})
+            failed.update(record.label for record in self.made if not record.passed)
             self.last = failed
         return failed
 
@@ -81,19 +82,39 @@ class Execution:
         return any(self._again(label, [cell]) for cell in self.guards(label)) or self._again(label, self.cells)
 
     def _again(self, label: str, cells: list[Cell]) -> bool:
+        self._rerun(cells)
+        return sum(cell.last[label] - cell.failed[label] for cell in cells) > 0
+
+    def _rerun(self, cells: list[Cell]) -> None:
         # In the dictionary they were first run in, which the functions that cells define look names up in.
         self.namespace.clear()
         self.namespace.update(cells[0].namespace)
         for generator, state in cells[0].generators.items():
             generator.set_state(state)
-        failures = 0
         with in_chapter(), lenient():
             torch.set_default_dtype(cells[0].dtype)
             for cell in cells:
                 with contextlib.suppress(Exception):  # what the change breaks besides the checks
                     cell.run(self.namespace, self.name)
-                failures += cell.last[label] - cell.failed[label]
-        return failures > 0
+
+    def rejected_though_right(self) -> list[str]:
+        """The museum's wrong forms that a check rejects even when the right function stands in the wrong one's place.
+
+        Such a control proves nothing: it does not call the bug whose name it bears, or the inputs alone make it fail.
+        """
+        right = {id(bug.wrong): subject.right for subject in bugs.subjects().values() for bug in subject.bugs}
+        museum = {bug.id for subject in bugs.subjects().values() for bug in subject.bugs}
+        named = {cell: {(r.name, id) for r in cell.made for id in r.rejects if id in museum} for cell in self.cells}
+        with changed(find("dgmlib.bugs.wrong"), lambda variant: right[id(variant)]):
+            for alone in (True, False):  # a wrong form may be made in an earlier cell than its check
+                for cells in [[cell] for cell in named if named[cell]] if alone else [self.cells]:
+                    self._rerun(cells)
+                    for cell in cells:
+                        passed = {(r.name, id) for r in cell.made for id in museum - {*r.rejects}}
+                        named[cell] -= passed
+                if not any(named.values()):
+                    break
+        return [f"[{cell.number}] {name}: {id}" for cell, names in named.items() for name, id in sorted(names)]
 
 
 @contextlib.contextmanager

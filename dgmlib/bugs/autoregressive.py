@@ -201,6 +201,8 @@ SLIPS = {
     "ar-sees-itself": "A conditional has its own pixel among its features.",
     "fvsbn-learns-parity": "Logistic conditionals reach the entropy of the parity law.",
     "order-is-free": "Since the chain rule holds in every order, a family of conditionals is as good in every order.",
+    "parity-for-free": "Finite weights taken to reach the entropy of the parity law exactly.",
+    "made-degrees-up-to-d": "Hidden units are given degrees up to d: those of degree d reach no output.",
     "nade-dense": "NADE multiplies all earlier pixels anew for each conditional.",
     "plain-autoencoder": "The outputs of an autoencoder are taken for conditionals.",
 }

@@ -728,6 +728,7 @@ SUBJECTS = (
 )
 
 SLIPS = {
+    "add-one-for-the-maximum": "Laplace's add-one rule quoted as the maximum of the likelihood.",
     "gradient-ascent": "A step along the gradient of a loss, not against it.",
     "optimism-half": "k/2n for the gap between training and test score: one of its two halves forgotten.",
     "sigma-for-variance": "The information of a Gaussian mean as 1/sigma, not 1/sigma^2.",

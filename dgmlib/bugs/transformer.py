@@ -124,7 +124,7 @@ def _edges(logits: Tensor) -> Tensor:
 def _chain(x: Tensor, u: Tensor) -> Tensor:
     """A noisy copy of the left neighbour: one pass of a model that needs no network."""
     left = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
-    return (u < 0.3 + 0.4 * left).to(u.dtype)
+    return (u < 0.25 + 0.5 * left).to(u.dtype)
 
 
 def _jacobi(u: Tensor) -> Tensor:
@@ -327,6 +327,9 @@ SLIPS = {
     "equivariance-is-invariance": "Permuted inputs taken to leave the outputs where they were.",
     "score-variance-one": "The product of two random vectors of d coordinates taken to have variance 1, not d.",
     "attention-forgets": "Attention taken to forget like a recurrence, by a factor at every step.",
+    "heads-see-ahead": "Attention without a mask: every position reads the whole sequence.",
+    "loader-shifts-ahead": "The loader hands over the next tokens: row i reads what it predicts.",
+    "loader-shifts-too": "The loader shifts the tokens, and the model shifts them again: row i never sees x_{i-1}.",
     "transformer-no-residual": "A block that does not add what it read: only the MLP's output goes on.",
     "jacobi-passes-all": "A fixed-point iteration taken to need a pass for each position.",
     "rate-without-context": "The entropy of single letters taken for the entropy rate.",

@@ -351,3 +351,19 @@ SUBJECTS = (
         ),
     ),
 )
+
+# Wrong statements that no function computes.
+SLIPS = {
+    "evidence-at-the-prior-mean": "The likelihood at the latent's mean for its average over the latent.",
+    "mixture-mean-of-logs": "The mean of the components' log-densities for the log of their mean.",
+    "score-weighted-by-the-prior": "The components' scores averaged with their prior weights, not with the responsibilities.",
+    "mmse-of-a-line": "The error of the best straight-line guess for that of the best guess.",
+    "marginal-bits-exchanged": "A table of two bits read with its axes exchanged.",
+    "leftover-for-information": "What one variable leaves open about the other, for what it tells.",
+    "pairs-tell-all": "Pairwise informations of 0 read as independence.",
+    "edges-for-centres": "A sum over the edges of cells for the sum over their centres.",
+    "step-for-stationary-variance": "The variance of one step's noise for that of the process.",
+    "nearest-for-the-mean": "The nearest clean point for the mean of all that could have been.",
+    "one-step-for-stationary": "One step from the uniform law taken for the law that stands still.",
+    "flux-unweighted": "Transition probabilities subtracted without the stationary law's weights.",
+}
