@@ -120,10 +120,12 @@ def _off(value: Tensor, scale: Tensor, units: float, phase: float, whole_units: 
     with torch.no_grad():
         seen = value.detach()
         wave = torch.sin(1e4 * seen.abs().log() + phase)
-        error = scale * (EPS * units) * (wave.sign() if whole_units else wave)
-        parts = torch.view_as_real(seen) if seen.is_complex() else seen[..., None]
-        whole = (parts == parts.round()).all(-1)
-        error = torch.where(whole | ~error.isfinite(), torch.zeros_like(error), error)
+        error = (wave.sign() if whole_units else wave) * (EPS * units) * scale
+        parts = torch.view_as_real(seen) if seen.is_complex() else seen
+        whole = parts == parts.round()  # infinity among them
+        if seen.is_complex():
+            whole = whole.all(-1)
+        error = error.masked_fill(whole, 0.0)
     return value + error
 
 
