@@ -26,3 +26,9 @@ if seed := os.environ.get("DGM_NOISE"):
     startup.parent.mkdir(parents=True)
     startup.write_text(STARTUP.format(tests=str(Path(__file__).parent / "tests"), seed=int(seed)), "utf-8")
     os.environ["IPYTHONDIR"] = str(profile)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("nbval", False):
+        # Where HOME cannot be written, Matplotlib says so at its first import; a chapter's first cell is compared.
+        import matplotlib.font_manager  # noqa: F401

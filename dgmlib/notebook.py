@@ -104,6 +104,17 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
+def _say(line: str) -> None:
+    """Print, on a console of any encoding."""
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        print(line.translate(_PLAIN).encode("ascii", "backslashreplace").decode())
+
+
+_PLAIN = str.maketrans({"✓": "ok", "≈": "~", "≤": "<=", "×": "x", "…": "..."})
+
+
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
@@ -168,8 +179,7 @@ class Check:
         Raises: CheckFailed, TypeError, ValueError.
         """
         _need_tolerance("slack", slack)
-        zero = max(slack, _FAINT)
-        low, high = (_Side(what, side, slack, zero=zero) for what, side in (("small", small), ("large", large)))
+        low, high = _Side("small", small, slack, zero=_FAINT), _Side("large", large, slack, zero=_FAINT)
         if low.shape != high.shape and not isinstance(small, int | float) and not isinstance(large, int | float):
             return self._settle(name, False, "", low.unlike(high), {})
         holds, scalar = low.values <= high.values + slack, low.shape == high.shape == ()
@@ -177,7 +187,7 @@ class Check:
         for key, pair in _need_wrong(wrong):
             if not (isinstance(pair, tuple) and len(pair) == 2):
                 raise TypeError(f"wrong[{key!r}] is a {type(pair).__name__}, expected a pair (small, large)")
-            bad_low, bad_high = (_Side(f"wrong[{key!r}]", side, slack, zero=zero) for side in pair)
+            bad_low, bad_high = (_Side(f"wrong[{key!r}]", side, slack, zero=_FAINT) for side in pair)
             if bad_low.shape != bad_high.shape and () not in (bad_low.shape, bad_high.shape):
                 raise ValueError(bad_low.unlike(bad_high))
             fails = ~(bad_low.values <= bad_high.values + slack)
@@ -186,11 +196,8 @@ class Check:
             rejects[key] = (fails & telling).any(), told * _exact(low, high, bad_low, bad_high)
         shown = scalar and _exact(low, high)
         told = f"{low.text()} ≤ {high.text()}" if shown else f"holds in {holds.size} case{'s' * (holds.size > 1)}"
-        broken = (
-            f"{low.text(full=True)} > {high.text(full=True)}"
-            if scalar
-            else f"broken in {(~holds).sum()} of {holds.size} cases"
-        )
+        broken = f"{low.text(full=True)} > {high.text(full=True)}"
+        broken = broken if scalar else f"broken in {(~holds).sum()} of {holds.size} cases"
         return self._settle(name, holds.all(), told, broken, rejects)
 
     def estimate(self, name: str, samples: Any, truth: Any, wrong: Mapping[str, Any] = {}) -> None:
@@ -263,7 +270,7 @@ class Check:
             raise CheckFailed(f"✗ {name}: {broken}")
         if passing:
             raise CheckFailed(f"✗ {name}: the wrong form {' and '.join(passing)} would have passed")
-        print(f"✓ {name}: {told}" + (f", rejects {', '.join(told_of.values())}" if told_of else ""))
+        _say(f"✓ {name}: {told}" + (f", rejects {', '.join(told_of.values())}" if told_of else ""))
 
 
 _FAINT = 1e-7  # a few √eps: what the expanded square |x|² + |y|² - 2 x·y leaves of a distance that is 0
@@ -272,10 +279,10 @@ _FAINT = 1e-7  # a few √eps: what the expanded square |x|² + |y|² - 2 x·y l
 class _Side:
     """One side of a check, as float64. `exact` when it came so: then its digits are worth showing.
 
-    They are shown as far as atol + rtol |x| resolves them; what is at most `zero`, by default `atol`, is shown as 0.
+    They are shown as far as atol + rtol |x| resolves them; what is at most `atol` or `zero` is shown as 0.
     """
 
-    def __init__(self, what: str, value: Any, atol: float = 0.0, rtol: float = 0.0, zero: float | None = None) -> None:
+    def __init__(self, what: str, value: Any, atol: float = 0.0, rtol: float = 0.0, zero: float = 0.0) -> None:
         if isinstance(value, bool | int | float | np.ndarray | np.number):
             value = torch.as_tensor(np.array(value))
         if not isinstance(value, Tensor):
@@ -283,7 +290,7 @@ class _Side:
         if value.is_complex() or value.numel() == 0:
             raise TypeError(f"{what} has dtype {value.dtype} and shape {tuple(value.shape)}, expected real numbers")
         self.what, self.dtype, self.shape = what, value.dtype, tuple(value.shape)
-        self.atol, self.rtol, self.zero = atol, rtol, atol if zero is None else zero
+        self.atol, self.rtol, self.zero = atol, rtol, max(atol, zero)
         self.epsilon = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
         self.exact = self.epsilon <= torch.finfo(torch.float64).eps
         self.values: np.ndarray = value.detach().cpu().double().numpy()
@@ -304,11 +311,10 @@ class _Side:
 
     def _digits(self, x: Any, full: bool) -> str:
         size, tolerance = abs(x), self.atol + self.rtol * abs(x)  # NaN, like x, or infinite where x is
-        if size <= (0 if full else self.zero):
+        if size <= (self.atol if full else self.zero):
             return "0"
-        digits = 4
-        if not full and 0 < tolerance < math.inf:
-            digits = min(4, max(1, _decade(size) - _decade(tolerance) + 1))
+        resolved = _decade(size) - _decade(tolerance) + 1 if not full and 0 < tolerance < math.inf else 4
+        digits = min(4, max(1, resolved))
         # Rounded twice, so that 1.0625 computed as 1.06249999999999 prints alike on every machine.
         return f"{float(f'{x:.9g}'):{'#' * (digits > 1)}.{digits}g}".rstrip(".")
 
@@ -401,7 +407,7 @@ def alike(a: Sequence[Tensor], b: Sequence[Tensor], loosened: float = 1.0) -> bo
 
 
 def _tell(subject: str, verdict: str, sentence: str, bug: bugs.Bug | None = None) -> Diagnosis:
-    print(f"{subject}: your function {sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}")
+    _say(f"{subject}: your function {sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}")
     return Diagnosis(verdict, bug)
 
 

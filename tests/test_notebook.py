@@ -20,6 +20,7 @@ import pytest
 import torch
 import tqdm.auto
 import tqdm.std
+from kernel import Kernel
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -141,7 +142,7 @@ def test_a_notebook_stores_palette_figures():
         "plt.plot([1, 2]);",
     ]
     ran = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-    NotebookClient(ran, timeout=120, kernel_name="python3").execute()
+    NotebookClient(ran, timeout=120, kernel_name="python3", kernel_manager_class=Kernel).execute()
     first, shown, left = (cell.outputs for cell in ran.cells)
     assert not first
     assert len(shown) == len(left) == 1
@@ -262,6 +263,7 @@ FAILS = [
     (lambda c: c.at_most("eq-a", 0.7, 0.5), "0.7000 > 0.5000"),
     (lambda c: c.at_most("eq-a", math.nan, 0.5), "nan > 0.5000"),
     (lambda c: c.at_most("eq-a", 2e-16, 0.0), "2.000e-16 > 0"),
+    (lambda c: c.equal("eq-a", t(1.0, 1.0), t(0.5, 3e-15)), r"lhs \[1.000, 1.000\] \(2,\) ≠ rhs \[0.5000, 0\] \(2,\)"),
     (lambda c: c.equal("eq-a", 1.0, 1.2345, atol=0.1), "lhs 1.000 ≠ rhs 1.234, off by up to 0.2345"),
     (lambda c: c.at_most("eq-a", t(0.1, 0.9, math.nan), 0.5), "broken in 2 of 3 cases"),
     (lambda c: c.at_most("eq-a", t(0.1, 0.2), t(0.5)), r"small has shape \(2,\), expected \(1,\) like large"),
