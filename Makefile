@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BUDGET ?= cpu
 SEED ?= $(shell date +%Y%m%d)
+CHAPTERS ?= chapters
 # The address of another package index, asked for torch alone: PyTorch's "Get started" page shows the CPU one.
 TORCH_INDEX ?=
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test chapters lab bench mutants address lock install clean
+.PHONY: help book test noise chapters lab bench mutants address lock install clean
 
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --retries 2
@@ -31,6 +32,11 @@ test: $(STAMP)
 	$(PY) -m pytest tests
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg chapters
+
+## make noise SEED=0       chapters as another machine might round them: they must print the same; CHAPTERS=… for some
+noise: $(STAMP)
+	DGM_NOISE=$(SEED) $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg $(CHAPTERS)
 
 ## make lab                JupyterLab on the chapters
 lab: $(STAMP)

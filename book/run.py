@@ -138,13 +138,16 @@ def run_chapter(path: Path, budget: str, root: Path = ROOT) -> float:
     }
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # chapters run side by side; two threads each would be far slower
     import papermill
+    from kernel import Kernel
 
     scratch = root / "_build" / "run" / path.name
     scratch.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_bytes()
     hashed = fingerprint(read(path), root)
     start = time.perf_counter()
-    papermill.execute_notebook(path, scratch, kernel_name="python3", cwd=path.parent, progress_bar=False)
+    papermill.execute_notebook(
+        path, scratch, kernel_name="python3", kernel_manager_class=Kernel, cwd=path.parent, progress_bar=False
+    )
     seconds = time.perf_counter() - start
     notebook = strip(read(scratch))
     notebook.metadata.dgmlib = {

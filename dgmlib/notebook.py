@@ -104,6 +104,17 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
+def _say(line: str) -> None:
+    """Print, on a console of any encoding."""
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        print(line.translate(_PLAIN).encode("ascii", "backslashreplace").decode())
+
+
+_PLAIN = str.maketrans({"✓": "ok", "≈": "~", "≤": "<=", "×": "x", "…": "..."})
+
+
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
@@ -131,8 +142,9 @@ class Check:
     a number, a tensor or an array; shapes must agree exactly, and NaN fails. `wrong` maps the id of an erratum or of a
     known bug to the value that the wrong form gives; the check fails when one of them would have passed.
 
-    A check that holds prints one line, compared when the book is tested: float64 values with 4 digits (so compute them
-    from fixed numbers, not from draws of `run.generator`, which move with the seed), lower precisions without.
+    A check that holds prints one line, compared when the book is tested: float64 values with 4 digits, fewer where the
+    tolerance resolves fewer, and 0 for what is rounding (so compute them from fixed numbers, not from draws of
+    `run.generator`, which move with the seed); lower precisions without.
 
     Attributes:
         log: a `Record` of every check made.
@@ -162,10 +174,12 @@ class Check:
     ) -> None:
         """small <= large + slack, elementwise; a Python number bounds a whole array. Wrong pairs break it somewhere.
 
+        Numbers below 1e-7, the distance between equal points by some libraries, are printed as 0.
+
         Raises: CheckFailed, TypeError, ValueError.
         """
         _need_tolerance("slack", slack)
-        low, high = _Side("small", small), _Side("large", large)
+        low, high = _Side("small", small, slack, zero=_FAINT), _Side("large", large, slack, zero=_FAINT)
         if low.shape != high.shape and not isinstance(small, int | float) and not isinstance(large, int | float):
             return self._settle(name, False, "", low.unlike(high), {})
         holds, scalar = low.values <= high.values + slack, low.shape == high.shape == ()
@@ -173,7 +187,7 @@ class Check:
         for key, pair in _need_wrong(wrong):
             if not (isinstance(pair, tuple) and len(pair) == 2):
                 raise TypeError(f"wrong[{key!r}] is a {type(pair).__name__}, expected a pair (small, large)")
-            bad_low, bad_high = (_Side(f"wrong[{key!r}]", side) for side in pair)
+            bad_low, bad_high = (_Side(f"wrong[{key!r}]", side, slack, zero=_FAINT) for side in pair)
             if bad_low.shape != bad_high.shape and () not in (bad_low.shape, bad_high.shape):
                 raise ValueError(bad_low.unlike(bad_high))
             fails = ~(bad_low.values <= bad_high.values + slack)
@@ -182,7 +196,8 @@ class Check:
             rejects[key] = (fails & telling).any(), told * _exact(low, high, bad_low, bad_high)
         shown = scalar and _exact(low, high)
         told = f"{low.text()} ≤ {high.text()}" if shown else f"holds in {holds.size} case{'s' * (holds.size > 1)}"
-        broken = f"{low.text()} > {high.text()}" if scalar else f"broken in {(~holds).sum()} of {holds.size} cases"
+        broken = f"{low.text(full=True)} > {high.text(full=True)}"
+        broken = broken if scalar else f"broken in {(~holds).sum()} of {holds.size} cases"
         return self._settle(name, holds.all(), told, broken, rejects)
 
     def estimate(self, name: str, samples: Any, truth: Any, wrong: Mapping[str, Any] = {}) -> None:
@@ -213,7 +228,7 @@ class Check:
         _need_tolerance("atol", atol)
         _need_tolerance("rtol", rtol)
         names = ("lhs", "rhs") if len(lines) == 2 else [f"line {i}" for i in range(1, len(lines) + 1)]
-        sides = [_Side(what, line, atol) for what, line in zip(names, lines, strict=True)]
+        sides = [_Side(what, line, atol, rtol) for what, line in zip(names, lines, strict=True)]
         for side in sides:
             if max(atol, rtol) < 8 * side.epsilon:
                 least = f"{8 * side.epsilon:.1g}"
@@ -224,11 +239,11 @@ class Check:
             if left.shape != right.shape:
                 return self._settle(name, False, "", left.unlike(right), {})
             if not np.isclose(left.values, right.values, rtol, atol).all():
-                broken = f"{left.what} {left.text()} ≠ {right.what} {right.text()}, off by up to {left.distance(right)}"
-                return self._settle(name, False, "", broken, {})
+                values = f"{left.what} {left.text(full=True)} ≠ {right.what} {right.text(full=True)}"
+                return self._settle(name, False, "", f"{values}, off by up to {left.distance(right, full=True)}", {})
         rejects = {}
         for key, value in _need_wrong(wrong):
-            form = _Side(f"wrong[{key!r}]", value, atol)
+            form = _Side(f"wrong[{key!r}]", value, atol, rtol)
             if form.shape != sides[0].shape:
                 raise ValueError(form.unlike(sides[0]))
             telling = [_finite(side) | _finite(form) for side in sides]
@@ -255,20 +270,27 @@ class Check:
             raise CheckFailed(f"✗ {name}: {broken}")
         if passing:
             raise CheckFailed(f"✗ {name}: the wrong form {' and '.join(passing)} would have passed")
-        print(f"✓ {name}: {told}" + (f", rejects {', '.join(told_of.values())}" if told_of else ""))
+        _say(f"✓ {name}: {told}" + (f", rejects {', '.join(told_of.values())}" if told_of else ""))
+
+
+_FAINT = 1e-7  # a few √eps: what the expanded square |x|² + |y|² - 2 x·y leaves of a distance that is 0
 
 
 class _Side:
-    """One side of a check, as float64. `exact` when it came so: then its digits are worth showing."""
+    """One side of a check, as float64. `exact` when it came so: then its digits are worth showing.
 
-    def __init__(self, what: str, value: Any, zero: float = 0.0) -> None:
+    They are shown as far as atol + rtol |x| resolves them; what is at most `atol` or `zero` is shown as 0.
+    """
+
+    def __init__(self, what: str, value: Any, atol: float = 0.0, rtol: float = 0.0, zero: float = 0.0) -> None:
         if isinstance(value, bool | int | float | np.ndarray | np.number):
             value = torch.as_tensor(np.array(value))
         if not isinstance(value, Tensor):
             raise TypeError(f"{what} is a {type(value).__name__}, expected a number, a tensor or an array")
         if value.is_complex() or value.numel() == 0:
             raise TypeError(f"{what} has dtype {value.dtype} and shape {tuple(value.shape)}, expected real numbers")
-        self.what, self.zero, self.dtype, self.shape = what, zero, value.dtype, tuple(value.shape)
+        self.what, self.dtype, self.shape = what, value.dtype, tuple(value.shape)
+        self.atol, self.rtol, self.zero = atol, rtol, max(atol, zero)
         self.epsilon = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
         self.exact = self.epsilon <= torch.finfo(torch.float64).eps
         self.values: np.ndarray = value.detach().cpu().double().numpy()
@@ -276,20 +298,30 @@ class _Side:
     def unlike(self, other: "_Side") -> str:
         return f"{self.what} has shape {self.shape}, expected {other.shape} like {other.what}"
 
-    def distance(self, other: "_Side") -> str:
+    def distance(self, other: "_Side", full: bool = False) -> str:
         with np.errstate(invalid="ignore"):
-            return self._digits(np.abs(self.values - other.values).max())
+            return self._digits(np.abs(self.values - other.values).max(), full)
 
-    def text(self) -> str:
+    def text(self, full: bool = False) -> str:
+        """The value, or the first three; `full`, for a check that fails, with 4 digits whatever the tolerance."""
         if not self.shape:
-            return self._digits(self.values)
-        first = ", ".join(self._digits(x) for x in self.values.flat[:3])
+            return self._digits(self.values, full)
+        first = ", ".join(self._digits(x, full) for x in self.values.flat[:3])
         return f"[{first}{', …' * (self.values.size > 3)}] {self.shape}"
 
-    def _digits(self, x: Any) -> str:
-        """4 significant digits, and 0 for what is rounding noise under the tolerance."""
+    def _digits(self, x: Any, full: bool) -> str:
+        size, tolerance = abs(x), self.atol + self.rtol * abs(x)  # NaN, like x, or infinite where x is
+        if size <= (self.atol if full else self.zero):
+            return "0"
+        resolved = _decade(size) - _decade(tolerance) + 1 if not full and 0 < tolerance < math.inf else 4
+        digits = min(4, max(1, resolved))
         # Rounded twice, so that 1.0625 computed as 1.06249999999999 prints alike on every machine.
-        return "0" if abs(x) <= self.zero else f"{float(f'{x:.9g}'):#.4g}".rstrip(".")
+        return f"{float(f'{x:.9g}'):{'#' * (digits > 1)}.{digits}g}".rstrip(".")
+
+
+def _decade(x: float) -> int:
+    """The power of 10 of the first digit of x > 0."""
+    return int(f"{x:.8e}".partition("e")[2])
 
 
 def _exact(*sides: _Side) -> bool:
@@ -375,7 +407,7 @@ def alike(a: Sequence[Tensor], b: Sequence[Tensor], loosened: float = 1.0) -> bo
 
 
 def _tell(subject: str, verdict: str, sentence: str, bug: bugs.Bug | None = None) -> Diagnosis:
-    print(f"{subject}: your function {sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}")
+    _say(f"{subject}: your function {sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}")
     return Diagnosis(verdict, bug)
 
 
