@@ -527,7 +527,17 @@ def join_processes() -> None:
     if local < torch.cuda.device_count():
         torch.cuda.set_device(local)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    atexit.register(lambda: dist.destroy_process_group() if dist.is_initialized() else None)
+    atexit.register(part_processes)
+
+
+def part_processes() -> None:
+    """Part the processes that are joined, as they do by themselves when the program ends; alone, do nothing."""
+    if dist.is_initialized():
+        # gloo waits for its threads, which may be waiting for Python's lock to drop a tensor. torch 2.6 holds that lock
+        # while it lets a group go, but not while it lets a backend go: so the backend goes last.
+        last = dist.group.WORLD._get_backend(torch.device("cpu"))
+        dist.destroy_process_group()
+        del last
 
 
 def _global_rows(batch: tuple[Any, ...]) -> int:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.linalg
 import scipy.special
 import scipy.stats
@@ -255,7 +256,7 @@ def test_mmse_of_one_gaussian_has_a_closed_form():
 def test_mmse_of_two_points_has_the_tanh_integral():
     points_ = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[[0.0]], [[0.0]]])
     u = np.linspace(-12, 12, 24_001)
-    tanh = np.trapezoid(np.tanh(1 / 0.64 + u / 0.8) * scipy.stats.norm.pdf(u), u)
+    tanh = scipy.integrate.trapezoid(np.tanh(1 / 0.64 + u / 0.8) * scipy.stats.norm.pdf(u), u)
     assert float(points_.mmse(1.0, 0.8)) == pytest.approx(1 - tanh, abs=1e-10)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from dgmlib.commands.runs import fit_best
 from dgmlib.core import bernoulli, data_parallel, rand_like, randn_like, share
 from dgmlib.data import Batches
-from dgmlib.train import EMA, fit, gradient_step
+from dgmlib.train import EMA, fit, gradient_step, part_processes
 
 
 def noisy(model, x, *, generator):
@@ -192,7 +192,7 @@ def run(folder: Path, rank: int | None) -> None:
                 end = scenario(here / ("alone" if rank is None else "two"))
         finally:
             if rank is not None:
-                dist.destroy_process_group()
+                part_processes()
         (folder / f"{name}.{'alone' if rank is None else rank}.json").write_text(json.dumps(end))
 
 
