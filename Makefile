@@ -23,8 +23,7 @@ help:
 
 ## make book               build the book and say which page to open
 book: $(STAMP)
-	$(PY) book/run.py
-	.venv/bin/jupyter-book build . -W -n --keep-going
+	$(PY) book/run.py --pages
 	@echo "Open $(CURDIR)/_build/html/index.html"
 
 ## make test               the unit tests, the book's tests, and every chapter against its committed outputs

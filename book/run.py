@@ -1,17 +1,20 @@
 """Runs the chapters whose code has changed and keeps their outputs: python book/run.py [--check] [--all] [chapter …].
 
-A chapter is stale when its own code, or the code of a dgmlib module it imports, is no longer what its outputs were made
+A chapter is stale when its own code, or a function of dgmlib that it reaches, is no longer what its outputs were made
 with. It runs in a copy that replaces the notebook only when it ran to the end, so an interruption loses nothing.
-Shown source is refreshed without running.
+Shown source is refreshed without running. One runner works at a time; a second one waits.
 """
 
 import argparse
-import ast
-import hashlib
+import contextlib
+import fcntl
+import multiprocessing
 import os
 import platform
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,83 +25,25 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext")]
 
-from course import Course, without_magics  # noqa: E402
+from course import Course  # noqa: E402
+from freshness import Library, fingerprint  # noqa: E402
 
-UNHASHED = {"dgmlib", "dgmlib.notebook", "dgmlib.plots"}  # version number; how results are told and drawn
 RECORDED = ("torch", "numpy", "scipy", "matplotlib")
 LIMITS = {"smoke": 15, "cpu": 180, "gpu": 180}  # seconds a chapter may take
 KEPT_METADATA = {"kernelspec", "language_info", "accelerator", "colab"}
 DROPPED_CELL_METADATA = {"papermill", "execution", "ExecuteTime"}
 
 
-# --- freshness -------------------------------------------------------------------------------------------------------
-
-
-def fingerprint(notebook: nbformat.NotebookNode, root: Path = ROOT) -> str:
-    """Hash of the chapter's code and of the dgmlib modules it imports, transitively, docstrings left out.
-
-    The first code cell is the same everywhere and changes only with the repository's address: left out as well.
-    """
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"][1:]
-    digest = hashlib.sha256("\0".join(cells).encode())
-    tree = ast.parse("\n".join(map(without_magics, cells)))
-    direct = set(imported(tree, "", root))
-    if "dgmlib.bugs" in direct or any(isinstance(n, ast.Name) and n.id == "diagnose" for n in ast.walk(tree)):
-        # The museum finds its parts at run time: those that stand beside what the chapter imports count as imported.
-        direct |= {"dgmlib.bugs"} | {name.replace("dgmlib.", "dgmlib.bugs.", 1) for name in direct}
-    waiting, seen = direct, set()
-    while waiting:
-        seen |= waiting
-        trees = [parse(name, root) for name in sorted(waiting) if module_file(name, root)]
-        waiting = {name for code, package in trees for name in imported(code, package, root)} - seen
-    for name in sorted(seen - UNHASHED):
-        if module_file(name, root):
-            digest.update(f"{name}\0{ast.dump(without_docstrings(parse(name, root)[0]))}".encode())
-    return digest.hexdigest()[:16]
-
-
-def module_file(name: str, root: Path) -> Path | None:
-    base = root.joinpath(*name.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
-
-
-def parse(name: str, root: Path) -> tuple[ast.Module, str]:
-    """The module's syntax tree and the package that relative imports in it start from."""
-    path = module_file(name, root)
-    return ast.parse(path.read_text("utf-8")), name if path.name == "__init__.py" else name.rpartition(".")[0]
-
-
-def imported(tree: ast.Module, package: str, root: Path) -> list[str]:
-    """dgmlib modules that the code imports, except those that change no result."""
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [
-        name for name in names if name.split(".")[0] == "dgmlib" and name not in UNHASHED and module_file(name, root)
-    ]
-
-
-def without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
+# --- chapters --------------------------------------------------------------------------------------------------------
 
 
 def read(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def is_stale(path: Path, root: Path = ROOT) -> bool:
+def is_stale(path: Path, library: Library) -> bool:
     notebook = read(path)
-    return notebook.metadata.get("dgmlib", {}).get("hash") != fingerprint(notebook, root)
+    return notebook.metadata.get("dgmlib", {}).get("hash") != fingerprint(notebook, library)
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -126,7 +71,8 @@ def write(notebook: nbformat.NotebookNode, path: Path, scratch: Path) -> None:
 def run_chapter(path: Path, budget: str, root: Path = ROOT) -> float:
     """Run one chapter and keep its outputs; the seconds it took.
 
-    Raises: what the chapter raised, or RuntimeError if the notebook was edited meanwhile; then it stays as it is.
+    Raises: what the chapter raised, or RuntimeError if the notebook was edited meanwhile or the runner killed; then it
+        stays as it is.
     """
     os.environ |= {
         "DGM_STATIC": "1",
@@ -143,7 +89,7 @@ def run_chapter(path: Path, budget: str, root: Path = ROOT) -> float:
     scratch = root / "_build" / "run" / path.name
     scratch.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_bytes()
-    hashed = fingerprint(read(path), root)
+    hashed = fingerprint(read(path), Library(root))
     start = time.perf_counter()
     papermill.execute_notebook(
         path, scratch, kernel_name="python3", kernel_manager_class=Kernel, cwd=path.parent, progress_bar=False
@@ -160,8 +106,20 @@ def run_chapter(path: Path, budget: str, root: Path = ROOT) -> float:
     }
     if path.read_bytes() != before:
         raise RuntimeError("the notebook was edited while it ran, so it was left as it is; run it again")
+    if (runner := multiprocessing.parent_process()) and not runner.is_alive():
+        raise RuntimeError("the runner is gone, so the notebook was left as it is; run it again")
     write(notebook, path, scratch)
     return seconds
+
+
+def end_with_the_runner() -> None:
+    """Let a worker end as soon as its runner does, even by `kill -9`. Its kernel, which watches it, follows."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def device(budget: str) -> str:
@@ -173,7 +131,8 @@ def device(budget: str) -> str:
 def run_chapters(paths: list[Path], budget: str) -> int:
     """Run them, two at a time; the number that failed."""
     failed = 0
-    with ProcessPoolExecutor(min(2, len(paths), os.cpu_count() or 1)) as pool:
+    workers = min(2, len(paths), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, initializer=end_with_the_runner) as pool:
         running = {pool.submit(run_chapter, path, budget): path for path in paths}
         for job in as_completed(running):
             name = running[job].stem
@@ -217,33 +176,80 @@ def refresh_source(notebook: nbformat.NotebookNode) -> bool:
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def alone(root: Path = ROOT) -> Iterator[int]:
+    """Wait until no other runner works on this course; the descriptor of the lock.
+
+    The system frees it when we end, killed or not. Workers hold it as well, so nothing begins before a killed runner's
+    last one has ended.
+    """
+    path = root / "_build" / "lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another `make book` or `make chapters` is at work here; this one waits for it.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
+
+
+def build_pages(lock: int) -> None:
+    """Become the Sphinx build, which keeps the lock to its end."""
+    sys.stdout.flush()
+    os.set_inheritable(lock, True)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    os.execv(jupyter_book, [str(jupyter_book), "build", str(ROOT), "-W", "-n", "--keep-going"])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="numbers or names; all of them by default")
     parser.add_argument("--all", action="store_true", help="run also what is fresh")
     parser.add_argument("--check", action="store_true", help="run nothing; name what is stale and exit 1")
+    parser.add_argument("--pages", action="store_true", help="then build the pages of the book")
     parser.add_argument("--budget", choices=LIMITS, default=os.environ.get("DGM_BUDGET", "cpu"))
     arguments = parser.parse_args()
+    if arguments.check:
+        return check(chosen(parser, arguments.chapters))
+    with alone() as lock:
+        failed = renew(chosen(parser, arguments.chapters), arguments.all, arguments.budget)
+        if arguments.pages and not failed:
+            build_pages(lock)
+    return int(failed > 0)
+
+
+def chosen(parser: argparse.ArgumentParser, names: list[str]) -> list[Path]:
+    """The chapters named on the command line, or all of them."""
     try:
         chapters = {chapter.number: chapter.path for chapter in Course(ROOT).chapters.values()}
     except ValueError as unreadable:
         sys.exit(str(unreadable))
-    wanted = {Path(name).stem.split("_")[0] for name in arguments.chapters} or set(chapters)
+    wanted = {Path(name).stem.split("_")[0] for name in names} or set(chapters)
     if unknown := wanted - set(chapters):
         parser.error(f"no chapter {', '.join(sorted(unknown))} among {', '.join(chapters) or 'none written yet'}")
-    paths = [path for number, path in chapters.items() if number in wanted]
-    stale = [path for path in paths if arguments.all or is_stale(path)]
-    if arguments.check:
-        aged = [path for path in paths if path not in stale and refresh_source(read(path))]
-        for path in [*stale, *aged]:
-            print(f"{path.stem} is stale: run `make book`")
-        return int(bool(stale or aged))
-    failed = run_chapters(stale, arguments.budget) if stale else 0
+    return [path for number, path in chapters.items() if number in wanted]
+
+
+def check(paths: list[Path]) -> int:
+    """Name what is stale; 1 if anything is."""
+    library = Library(ROOT)
+    stale = [path for path in paths if is_stale(path, library) or refresh_source(read(path))]
+    for path in stale:
+        print(f"{path.stem} is stale: run `make book`")
+    return int(bool(stale))
+
+
+def renew(paths: list[Path], all_of_them: bool, budget: str) -> int:
+    """Run what is stale, or all, and refresh the shown source of the others; the number that failed."""
+    library = Library(ROOT)
+    stale = [path for path in paths if all_of_them or is_stale(path, library)]
+    failed = run_chapters(stale, budget) if stale else 0
     for path in paths:
         if path not in stale and refresh_source(notebook := read(path)):
             write(notebook, path, ROOT / "_build" / "run" / path.name)
             print(f"{path.stem}: shown source refreshed")
-    return int(failed > 0)
+    return failed
 
 
 if __name__ == "__main__":

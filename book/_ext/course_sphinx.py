@@ -4,10 +4,12 @@ Facts come from `course`, text of the derived pages from `pages`; here they meet
 """
 
 import importlib.util
+import io
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from course import ITEMS, Course
 from docutils import nodes
@@ -15,6 +17,7 @@ from pages import correction_checks, fill, function_link
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.search import IndexBuilder
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -195,10 +198,25 @@ def forget_course(app: Sphinx, env) -> list[str]:
     return list(env.found_docs) if env.course_read else []
 
 
-def forget_failure(app: Sphinx, failed: Exception | None) -> None:
-    """After warnings start from nothing: the next build would not read the faulty page again, and pass."""
-    if failed or app._warncount:
+def begin(app: Sphinx) -> None:
+    """Start from nothing if the last build did not end well.
+
+    Its faulty pages would not be read again, and pass; and if it was killed while it wrote, some pages are missing.
+    """
+    mark = _mark(app)
+    if mark.exists():
         (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def end(app: Sphinx, failed: Exception | None) -> None:
+    if not failed and not app._warncount:
+        _mark(app).unlink()
+
+
+def _mark(app: Sphinx) -> Path:
+    return Path(app.doctreedir) / "unfinished"
 
 
 def number_by_file(collector: TocTreeCollector, env) -> list[str]:
@@ -218,6 +236,20 @@ def number_by_file(collector: TocTreeCollector, env) -> list[str]:
 _assign_figure_numbers = TocTreeCollector.assign_figure_numbers
 
 
+def load_index(index: IndexBuilder, stream: TextIO, format: object) -> None:
+    """Load the search index with its entries too: Sphinx keeps those of the pages it writes now, no others."""
+    text = stream.read()
+    _load_index(index, io.StringIO(text), format)
+    frozen, entries = format.loads(text), {}
+    for name, places in frozen["indexentries"].items():
+        for number, anchor, main in places:
+            entries.setdefault(frozen["docnames"][number], []).append((name, anchor, "main" * main))
+    index._index_entries.update({docname: entries[docname] for docname in entries.keys() & index.env.all_docs.keys()})
+
+
+_load_index = IndexBuilder.load
+
+
 def copy_mathjax(app: Sphinx, failed: Exception | None) -> None:
     """MathJax from the sphinx-mathjax-offline package: only what TeX input and CHTML output load, 2 of its 24 MB."""
     if failed or app.builder.format != "html":
@@ -233,6 +265,7 @@ def copy_mathjax(app: Sphinx, failed: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     sys.path.insert(0, str(app.srcdir))  # autodoc documents the dgmlib beside the chapters
     TocTreeCollector.assign_figure_numbers = number_by_file
+    IndexBuilder.load = load_index
     app.add_role("chapter", ChapterRole())
     app.add_directive("correction", CorrectionDirective)
     app.connect("env-get-outdated", read_course)
@@ -242,5 +275,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", escape_docstring, priority=400)  # before napoleon
     app.connect("env-updated", forget_course)
     app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", forget_failure)
+    app.connect("build-finished", end)
+    begin(app)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
