@@ -16,20 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course(ROOT)
 TAGS = {"nbval-ignore-output", "hide-input"}
 MEASURED = re.compile(r"\d\.\d{2,}|\de[-+]\d")
-RESULT = {
-    "title",
-    "model",
-    "data",
-    "metric",
-    "ours",
-    "published",
-    "command",
-    "device",
-    "seeds",
-    "minutes",
-    "commit",
-    "date",
-}
+RESULT = {"title", "model", "parameters", "data", "measure", "ours", "also", "table", "minutes"}
+RESULT |= {"seed", "command", "commit", "device", "threads", "versions", "date"}
 
 
 def outputs(cell: dict) -> list[dict]:
@@ -162,13 +150,27 @@ def test_notes_are_listed_once_and_have_a_home():
     assert all(bool(row["severity"]) == (row["kind"] == "erratum") for row in rows)
 
 
-def test_results_are_complete():
+def test_results_are_complete_and_come_from_a_commit():
+    """Each names a commit of this history, without changes, and a command that says where and with which seed."""
+    git = ["git", "-C", str(ROOT), "merge-base", "--is-ancestor"]
+    clone = (ROOT / ".git").exists()
     for path in (ROOT / "book" / "results").glob("*.json"):
         result = json.loads(path.read_text(encoding="utf-8"))
-        assert result.keys() >= RESULT, path
-        assert {"mean", "values"} <= result["ours"].keys(), path
-        assert len(result["ours"]["values"]) == len(result["seeds"]), path
-        assert result["published"] is None or {"value", "source"} <= result["published"].keys(), path
+        assert result.keys() == RESULT, path
+        assert re.fullmatch("[0-9a-f]{40}", result["commit"]), path
+        assert not clone or subprocess.run([*git, result["commit"], "HEAD"], check=False).returncode == 0, path
+        module = re.match(r"python -m (dgmlib\.\w+)", result["command"])[1]
+        assert (ROOT / "dgmlib" / "commands" / f"{module.split('.')[1]}.py").exists(), path
+        assert (f"--seed {result['seed']}" in result["command"]) == (result["seed"] != 0), path
+
+
+def test_published_numbers_are_numbers_with_a_source():
+    with (ROOT / "book" / "published.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(10 > float(row["value"]) > 0 or float(row["value"]) > 70 for row in rows)
+    assert all(row["model"] and row["kind"] and row["source"] and row["transcribed"] in ("", "yes") for row in rows)
+    tables = {json.loads(path.read_text())["table"] for path in (ROOT / "book" / "results").glob("*.json")}
+    assert tables - {None} <= {row["table"] for row in rows}
 
 
 def test_chapters_are_fresh():

@@ -111,21 +111,39 @@ def stub_book(root: Path, rows: list[dict]) -> None:
     (root / "tests" / "test_stub.py").write_text(
         'import pytest\n\n\n@pytest.mark.equation("eq-stub-01")\ndef test_one():\n    assert True\n'
     )
-    result = {
-        "title": "A stub's long run",
-        "model": "stub",
-        "data": "digits",
-        "metric": "bits/dim",
-        "ours": {"mean": 1.25, "values": [1.2, 1.3]},
-        "published": {"value": 1.27, "source": "Stub et al. 2020"},
-        "command": "python -m dgmlib.stubs",
-        "device": "cpu",
-        "seeds": [0, 1],
-        "minutes": 3,
-        "commit": "abcdef0123456789",
-        "date": "2026-01-02",
-    }
-    (root / "book" / "results" / "stub.json").write_text(json.dumps(result))
+    (root / "dgmlib" / "results.py").write_bytes((ROOT / "dgmlib" / "results.py").read_bytes())
+    for name, change in RUNS.items():
+        (root / "book" / "results" / f"{name}.json").write_text(json.dumps(RUN | change))
+    (root / "book" / "published.csv").write_text(
+        "table,model,value,kind,source,transcribed\n"
+        "stubs,their stub,1.27,exact,Stub et al. (2020),yes\nstubs,a better stub,1.10,exact,Stub (2021),\n"
+        "others,no stub,0.10,exact,Nobody,\n"
+    )
+
+
+RUN = {
+    "title": "A stub's long run",
+    "model": "stub",
+    "parameters": 1234,
+    "data": "digits",
+    "measure": "bits per dimension",
+    "ours": 1.2,
+    "also": {"the bound": 1.5, "units": "3 of 4"},
+    "table": "stubs",
+    "seed": 0,
+    "command": "python -m dgmlib.stubs",
+    "commit": "abcdef0123456789",
+    "device": "cpu (x86_64)",
+    "threads": 1,
+    "versions": {"python": "3.11.7", "torch": "2.13.0"},
+    "minutes": {"processor": 3.0, "wall": 4.0},
+    "date": "2026-01-02",
+}
+RUNS = {
+    "stub": {},
+    "stub_seed1": {"seed": 1, "ours": 1.3, "command": "python -m dgmlib.stubs --seed 1"},
+    "stub_dirty": {"model": "dirty stub", "commit": "abcdef0123456789-dirty"},
+}
 
 
 def build(root: Path) -> subprocess.CompletedProcess:
@@ -225,7 +243,14 @@ def test_other_pages(thirty):
     assert "It went wrong." in museum.text and "eq-stub-01 in 01" in museum.text
     assert "The stub turned round." in museum.text
     results = Text(thirty / "book" / "reproductions.html")
-    assert "1.27 (Stub et al. 2020)" in results.text and "python -m dgmlib.stubs" in results.text
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", (thirty / "book" / "reproductions.html").read_text(), re.DOTALL)
+    rows = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in rows]
+    assert rows[1] == "1 1.10 a better stub exact Stub (2021)"
+    ours = "2 1.250 ± 0.071 stub (a stub’s long run) bits per dimension this course, seeds 0, 1: 1.200, 1.300 3.0"
+    assert rows[2].replace("'", "’") == ours and rows[3] == "3 1.27 their stub exact Stub et al. (2020) †"
+    assert rows[5:9] == ["0 the bound 1.500", "0 units 3 of 4", "1 the bound 1.500", "1 units 3 of 4"]
+    assert "python -m dgmlib.stubs --seed 1" in results.text and "1,234 parameters" in results.text
+    assert "no stub" not in results.text and "code that no commit holds: stub_dirty" in results.text
     landing = Text(thirty / "book" / "index.html")
     assert landing.text.count("42 s") == 30 and "(to come)" not in landing.text
     foot = Text(thirty / "chapters" / f"{PLAN[2]['number']}_{PLAN[2]['slug']}.html")

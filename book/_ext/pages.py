@@ -3,14 +3,16 @@
 `<!-- generated: name -->` line of a page in book/.
 """
 
+import csv
 import importlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from itertools import groupby
 
 from course import Course, Place
+
+from dgmlib import results
 
 NOTES = {
     "N0": "General lecture notes",
@@ -135,28 +137,50 @@ def corrections(course: Course) -> Iterator[str]:
         yield ":::\n"
 
 
+def published(course: Course, name: str) -> list[list[str]]:
+    """The rows of one table of book/published.csv: value, model, what kind of number it is, where it was read."""
+    with (course.root / "book" / "published.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            [row["value"], row["model"], row["kind"], row["source"] + (" †" if row["transcribed"] else "")]
+            for row in csv.DictReader(file)
+            if row["table"] == name
+        ]
+
+
 def reproductions(course: Course) -> Iterator[str]:
-    results = sorted((course.root / "book" / "results").glob("*.json"))
-    if not results:
+    """A table for each list of published numbers, ours ranked among them; then every run, with what else it found."""
+    runs = results.read(course.root / "book" / "results")
+    shown = [run for run in runs if run.clean]
+    if not runs:
         yield "No long run has been recorded yet.\n"
-    for path in results:
-        row = json.loads(path.read_text(encoding="utf-8"))
-        published = row["published"]
-        theirs = f"{published['value']} ({published['source']})" if published else "not published"
-        yield f"## {row['title']}\n"
-        values = ", ".join(f"{value:.5g}" for value in row["ours"]["values"])
-        seeds = ", ".join(map(str, row["seeds"]))
-        ours = f"{row['ours']['mean']:.5g} " + (
-            f"(seeds {seeds}: {values})" if len(row["seeds"]) > 1 else f"(seed {seeds})"
-        )
-        yield from table(
-            ["model", "data", row["metric"], "published", "device", "minutes"],
-            [[row["model"], row["data"], ours, theirs, row["device"], str(row["minutes"])]],
-        )
-        commit = f" at commit `{row['commit'][:10]}`" if row["commit"] else ""
-        yield f"Made on {row['date']}{commit} by\n\n```text\n{row['command']}\n```\n"
-        if path.with_suffix(".png").exists():
-            yield f"![Figure of the run: {row['title']}](results/{path.stem}.png)\n"
+    for name in dict.fromkeys(run.table for run in shown if run.table):
+        yield f"## {name}\n"
+        rows = [[*row, ""] for row in published(course, name)]
+        for run in (run for run in shown if run.table == name):
+            value, where = run.result.split(" (", 1)
+            model = f"**{run.model}** ({run.title[0].lower() + run.title[1:]})"
+            rows.append([f"**{value}**", model, run.measure, f"this course, {where[:-1]}", run.minutes_of("processor")])
+        rows.sort(key=lambda row: float(re.search(r"[\d.]+", row[0])[0]))
+        ranked = [[str(rank), *row] for rank, row in enumerate(rows, 1)]
+        yield from table(["rank", "value", "model", "kind", "source", "our minutes"], ranked)
+    for run in shown:
+        yield f"## {run.title}: {run.model}, {run.data}\n"
+        yield f"{run.measure[0].upper() + run.measure[1:]}: **{run.result}**.\n"
+        also = [[row["seed"], what, results.told(value)] for row in run.rows for what, value in row["also"].items()]
+        if also:
+            yield from table(["seed", "also measured", "result"], [list(map(str, row)) for row in also])
+        facts = [f"{run.parameters:,} parameters", f"{run.device}, {run.threads} thread" + "s" * (run.threads > 1)]
+        facts += [f"torch {run.versions['torch']}, Python {run.versions['python']}"]
+        facts += [f"{run.minutes_of('processor')} processor minutes a seed, {run.minutes_of('wall')} on the wall"]
+        yield "; ".join(facts) + ".\n"
+        for row in run.rows:
+            yield f"Made on {row['date']} at commit `{row['commit'][:10]}` by\n\n```text\n{row['command']}\n```\n"
+        picture = course.root / "book" / "results" / f"{run.name}.png"
+        if picture.exists():
+            yield f"![Figure of the run: {run.title}](results/{run.name}.png)\n"
+    if len(shown) < len(runs):
+        names = ", ".join(run.name for run in runs if not run.clean)
+        yield f"Not shown, since made from code that no commit holds: {names}.\n"
 
 
 def bug_museum(course: Course) -> Iterator[str]:
