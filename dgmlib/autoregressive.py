@@ -21,12 +21,17 @@ from torch.nn import functional as F
 
 from dgmlib import data
 from dgmlib.core import (
+    BLOCK,
     Density,
+    by_blocks,
     data_parallel,
     need_between,
     need_count,
+    need_levels,
     need_shape,
     need_tensor,
+    need_unit,
+    uniform_dtype,
 )
 from dgmlib.heads import Bernoulli, Head
 from dgmlib.runs import fit_best, run_options, run_parser
@@ -42,7 +47,8 @@ class Autoregressive(nn.Module, Density):
     """p(x) = prod_i p(x_i | the coordinates before it), exactly: a density whose factors a network computes.
 
     A model has `d`, `head`, a parameter `bias` `(d, head.n_params)` of the conditionals, `params` and `steps`.
-    `condition` is what `params` and `steps` take besides (a MADE's degrees).
+    `condition` is what `params` and `steps` take besides (a MADE's degrees). Likelihoods are computed in blocks of rows
+    where no gradient is recorded. A bit or level that is none is refused; NaN in a real number passes through.
     """
 
     d: int
@@ -63,12 +69,17 @@ class Autoregressive(nn.Module, Density):
     def conditional_log_probs(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, "batch d"]:
         """log p(x_i | what precedes it), each coordinate by itself, in nats."""
         need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
-        return self.head.log_prob(x, self.params(x, **condition))
+        return by_blocks(lambda x: self.head.log_prob(x, self.params(x, **condition)), self._held, x)
+
+    @property
+    def _held(self) -> int:
+        """About how many numbers a row takes on its way to its likelihood."""
+        return 4 * self.d * self.head.n_params
 
     def log_prob(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, " batch"]:
         """log p(x) = sum_i log p(x_i | x_<i), exact, in nats.
 
-        Implements :eq:`eq-ar-chain`. Raises ValueError, TypeError (shape, dtype of `x`).
+        Implements :eq:`eq-ar-chain`. Raises ValueError, TypeError (shape, dtype, values of `x`).
         """
         return self.conditional_log_probs(x, **condition).sum(1)
 
@@ -76,7 +87,7 @@ class Autoregressive(nn.Module, Density):
         self, x: Float[Tensor, "batch d"], u: Float[Tensor, "batch d"], **condition: Any
     ) -> Float[Tensor, "batch d"]:
         """What each u_i selects from p(x_i | x_<i), in one full pass: the callable of `dgmlib.sequential`."""
-        return self.head.draw(self.params(x, **condition), u)
+        return self.head.draw(self.params(x.to(self.bias.dtype), **condition), u)
 
     @torch.no_grad()
     def sample(
@@ -93,21 +104,23 @@ class Autoregressive(nn.Module, Density):
         Implements :eq:`eq-ar-sample`. `uniforms` are drawn when None; `given` holds the first coordinates, in the order
         of the model, when those are known: the draw is then from p(the others | given), still exact.
 
-        Raises: ValueError (shape, more given than there are), TypeError (dtype).
+        Raises: ValueError (shape, values, more given than there are), TypeError (dtype).
         """
         need_count("n", n)
         if uniforms is None:
-            options = {"dtype": self.bias.dtype, "device": self.bias.device}
+            options = {"dtype": uniform_dtype(self.bias.dtype), "device": self.bias.device}
             uniforms = torch.rand(n, self.d, generator=generator, **options)
-        need_shape("uniforms", need_tensor("uniforms", uniforms, 2), (n, self.d))
-        known = 0 if given is None else need_tensor("given", given, 2).shape[1]
-        if known:
-            need_shape("given", given, (n, min(known, self.d)))
-        x, value, steps = torch.empty_like(uniforms), None, self.steps(n, **condition)
+        need_unit("uniforms", need_shape("uniforms", need_tensor("uniforms", uniforms, 2), (n, self.d)))
+        known = 0
+        if given is not None and given.numel():  # nothing given is no mistake
+            known = need_shape("given", need_tensor("given", given, 2), (n, min(given.shape[1], self.d))).shape[1]
+            if self.head.levels is not None:
+                need_levels("given", given, self.head.levels)
+        x, value, steps = self.bias.new_empty(n, self.d), None, self.steps(n, **condition)
         for t in range(self.d):
             i, params = steps.send(value)
             value = given[:, t] if t < known else self.head.draw(params, uniforms[:, i])
-            x[:, i] = value
+            x[:, i] = value = value.to(x.dtype)
         return x
 
 
@@ -131,7 +144,7 @@ class Table(Autoregressive):
 
     def entries(self, x: Float[Tensor, "batch d"]) -> Int64[Tensor, "batch d"]:
         """Where the number of each conditional stands."""
-        bits, entry = x.long(), [torch.zeros_like(x[:, 0], dtype=torch.long)]
+        bits, entry = need_levels("x", x, 2).long(), [torch.zeros_like(x[:, 0], dtype=torch.long)]
         for i in range(self.d - 1):
             entry.append(2 * entry[-1] + 1 + bits[:, i])
         return torch.stack(entry, 1)
@@ -212,6 +225,10 @@ class NADE(Autoregressive):
         a = torch.cumsum(F.pad(inputs[:, :-1, None] * self.w[:-1], (0, 0, 1, 0)), 1) + self.c
         return torch.einsum("bdh,dph->bdp", a.sigmoid(), self.v) + self.bias
 
+    @property
+    def _held(self) -> int:
+        return super()._held + 3 * self.w.numel()
+
     def steps(self, n: int) -> Steps:
         """See `Autoregressive.steps`."""
         a = self.c.expand(n, -1).clone()
@@ -224,49 +241,67 @@ class SparseNADE(torch.autograd.Function):
     """`apply(x, w, c, v)`: NADE's logits without their bias, computing a hidden layer only where one changes.
 
     Pixels go in chunks, whose hidden layers, from the one that enters the chunk, are one matrix product, and whose
-    logits are another. The gradients run back over the chunks; there is none for x.
+    logits are another. The gradients run back over the chunks; there is none for x. Rows go in blocks that hold as many
+    numbers as `dgmlib.core.BLOCK`; where one block is not enough, the gradients make its hidden layers anew.
     """
 
     CHUNK = 16
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor) -> Tensor:
-        """The logits, chunk by chunk."""
+        """The logits, block by block."""
+        layers = int(x.count_nonzero()) + len(x) * math.ceil(x.shape[1] / SparseNADE.CHUNK)
+        ctx.rows = math.ceil(len(x) / math.ceil(layers * w.shape[1] / BLOCK))
+        ctx.save_for_backward(x, w, c, v)
+        logits = []
+        for rows in x.split(ctx.rows):
+            block, chunks = SparseNADE.walk(rows, w, c, v)
+            logits.append(block)
+        ctx.chunks = chunks if len(logits) == 1 else None
+        return torch.cat(logits)
+
+    @staticmethod
+    def walk(x: Tensor, w: Tensor, c: Tensor, v: Tensor) -> tuple[Tensor, list[tuple]]:
+        """The logits, chunk by chunk, and what their gradients need of each."""
         n, d = x.shape
         first = torch.arange(n)[:, None]
         a, logits, chunks = c.expand(n, -1), torch.empty_like(x), []
         for start in range(0, d, SparseNADE.CHUNK):
             part = slice(start, start + SparseNADE.CHUNK)
             here = x[:, part]
-            before = here[:, :-1]
+            before = here[:, :-1]  # without columns where the last chunk is one pixel wide
             row, at = before.nonzero(as_tuple=True)  # each of these pixels makes a new hidden layer
             seen = here[row] * (torch.arange(here.shape[1]) <= at[:, None])
             h = torch.cat([a, torch.addmm(a[row], seen, w[part])]).sigmoid_()
+            made = (before != 0).sum(1)
             count = (before != 0).flatten().cumsum(0).view(before.shape)
-            new = count > F.pad(count[:-1, -1:], (0, 0, 1, 0))  # the row has had a one in this chunk
+            new = count > (made.cumsum(0) - made)[:, None]  # the row has had a one in this chunk
             layer = torch.cat([first, torch.where(new, n - 1 + count, first)], 1)  # which row of h each pixel reads
             logits[:, part] = (h @ v[part].T).gather(0, layer)
             chunks.append((part, row, seen, h, layer))
             a = torch.addmm(a, here, w[part])
-        ctx.save_for_backward(x, w, v)
-        ctx.chunks = chunks
-        return logits
+        return logits, chunks
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
-        """Implements :eq:`eq-nade-backward`, summing over the pixels that share a hidden layer first."""
-        """The gradients in w, c and v, from the last chunk to the first."""
-        x, w, v = ctx.saved_tensors
-        grad_w, grad_v, grad_a = torch.empty_like(w), torch.empty_like(v), x.new_zeros(len(x), w.shape[1])
-        for part, row, seen, h, layer in reversed(ctx.chunks):
-            grad_z = h.new_zeros(len(h), layer.shape[1]).scatter_(0, layer, grad[:, part])
-            grad_v[part] = grad_z.T @ h
-            grad_h = torch.ops.aten.sigmoid_backward(grad_z @ v[part], h)
-            entering, made = grad_h[: len(x)], grad_h[len(x) :]
-            grad_w[part] = torch.addmm(x[:, part].T @ grad_a, seen.T, made)
-            grad_a = (grad_a + entering).index_add_(0, row, made)
-        return None, grad_w, grad_a.sum(0), grad_v
+        """The gradients in w, c and v, from the last chunk to the first.
+
+        Implements :eq:`eq-nade-backward`, summing over the pixels that share a hidden layer first.
+        """
+        x, w, c, v = ctx.saved_tensors
+        grad_w, grad_c, grad_v = torch.zeros_like(w), torch.zeros_like(c), torch.zeros_like(v)
+        for rows, grad_rows in zip(x.split(ctx.rows), grad.split(ctx.rows), strict=True):
+            grad_a = rows.new_zeros(len(rows), w.shape[1])
+            for part, row, seen, h, layer in reversed(ctx.chunks or SparseNADE.walk(rows, w, c, v)[1]):
+                grad_z = h.new_zeros(len(h), layer.shape[1]).scatter_(0, layer, grad_rows[:, part])
+                grad_v[part] += grad_z.T @ h
+                grad_h = torch.ops.aten.sigmoid_backward(grad_z @ v[part], h)
+                entering, made = grad_h[: len(rows)], grad_h[len(rows) :]
+                grad_w[part] += torch.addmm(rows[:, part].T @ grad_a, seen.T, made)
+                grad_a = (grad_a + entering).index_add_(0, row, made)
+            grad_c += grad_a.sum(0)
+        return None, grad_w, grad_c, grad_v
 
 
 # --- MADE -----------------------------------------------------------------------------------------------------------
@@ -315,7 +350,8 @@ class MADE(Autoregressive):
 
     With `n_masks` above 1 there are so many orders and connectivities, drawn from `generator`, on the same weights, and
     the model is their mixture: p(x) = mean_k p_k(x), of which `degrees=model.degrees(k)` singles out p_k. Other degrees
-    may be passed as well: a fresh order for each batch is order-agnostic training.
+    may be passed as well: a fresh order for each batch is order-agnostic training. The mixture has a `log_prob` and
+    samples, but no order: `conditional_log_probs` and `draw` want degrees, `params` and `steps` are p_0's without.
 
     Germain, Gregor, Murray & Larochelle (2015), "MADE: masked autoencoder for distribution estimation".
     """
@@ -388,6 +424,31 @@ class MADE(Autoregressive):
             torch.stack([super(MADE, self).log_prob(x, degrees=self.degrees(k)) for k in range(self.n_masks)]), 0
         )
 
+    def conditional_log_probs(
+        self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
+    ) -> Float[Tensor, "batch d"]:
+        """log p(x_i | what precedes it in the order of the degrees), each by itself, in nats. See the class."""
+        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        self._need_one_order("conditional_log_probs", degrees)
+        return super().conditional_log_probs(x, degrees=degrees)
+
+    def draw(
+        self,
+        x: Float[Tensor, "batch d"],
+        u: Float[Tensor, "batch d"],
+        *,
+        degrees: Sequence[Int64[Tensor, " _"]] | None = None,
+    ) -> Float[Tensor, "batch d"]:
+        """As in `Autoregressive`, in the order of the degrees. See the class."""
+        self._need_one_order("draw", degrees)
+        return super().draw(x, u, degrees=degrees)
+
+    def _need_one_order(self, what: str, degrees: object) -> None:
+        if degrees is None and self.n_masks > 1:
+            raise ValueError(
+                f"{what} came without degrees, expected degrees, as each of {self.n_masks} masks has its own order"
+            )
+
     def steps(self, n: int, *, degrees: Sequence[Int64[Tensor, " _"]] | None = None) -> Steps:
         """Each hidden unit is computed once, as soon as the last input it sees is known: one pass in all, not d.
 
@@ -425,7 +486,7 @@ class MADE(Autoregressive):
         if degrees is not None or self.n_masks == 1:
             return super().sample(n, generator=generator, uniforms=uniforms, given=given, degrees=degrees)
         if uniforms is not None or given is not None:
-            raise ValueError("uniforms or given came without degrees, expected degrees, as each mask has its own order")
+            self._need_one_order("uniforms or given", None)
         which = torch.randint(self.n_masks, (need_count("n", n),), generator=generator, device=self.bias.device)
         x = self.bias.new_empty(n, self.d)
         for k in which.unique().tolist():

@@ -310,6 +310,14 @@ def bernoulli(probs: Float[Tensor, "*shape"], *, generator: torch.Generator | No
     return torch.where((probs >= 0) & (probs <= 1), draws, torch.nan)
 
 
+def uniform_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which uniform numbers for a model of that dtype are drawn: single precision at least.
+
+    Half precision has too few numbers below 1 for an event of probability 0.001 to come at its rate.
+    """
+    return torch.promote_types(dtype, torch.float32)
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
@@ -350,9 +358,15 @@ def _readable(x: Tensor) -> bool:
     return not (x.is_meta or is_compiling() or peek_interpreter_stack() is not None)
 
 
+def can_read(x: Tensor) -> bool:
+    """Whether a look at the values of `x` is possible and holds nothing up: on an accelerator, where it waits for all
+    work under way, only outside of training, when no gradient is recorded."""
+    return _readable(x) and (x.device.type == "cpu" or not torch.is_grad_enabled())
+
+
 def need_levels(name: str, x: Tensor, levels: int) -> Tensor:
-    """Return `x` if all its values are whole numbers from 0 to levels - 1. Raises ValueError. Reads the values."""
-    if _readable(x):
+    """Return `x` if all its values are whole numbers from 0 to levels - 1. Raises ValueError. See `can_read`."""
+    if can_read(x):
         low, high = x.aminmax()
         if not (low >= 0 and high < levels):
             came = f"has values from {low:.4g} to {high:.4g}"
@@ -429,24 +443,11 @@ def need_covariance(name: str, cov: Tensor) -> Tensor:
     return cov
 
 
-def can_read(x: Tensor) -> bool:
-    """Whether the values of `x` may be looked at here.
-
-    Not while torch traces (`compile`, `func`) or without storage ("meta"); on an accelerator, where a look waits for
-    all work under way, only outside of training, when no gradient is recorded.
-    """
-    traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return not traced and not x.is_meta and (x.device.type == "cpu" or not torch.is_grad_enabled())
-
-
-def need_levels(name: str, x: Tensor, n: int) -> Tensor:
-    """Return `x` if it holds whole numbers from 0 to n - 1, of any dtype. Raises ValueError. See `can_read`."""
-    if can_read(x) and not (x.clamp(0, n - 1).trunc() == x).all():
-        odd = x[x.trunc() != x][:1].tolist()
-        of_which = f" with {odd[0]:.4g} among them" if odd else ""
-        reach = f"{x.min().item():.4g} to {x.max().item():.4g}"
-        raise ValueError(f"{name} reaches from {reach}{of_which}, expected integers from 0 to {n - 1}")
-    return x
+def need_unit(name: str, u: Tensor) -> Tensor:
+    """Return `u` if its numbers lie in [0, 1). Raises ValueError. See `can_read`."""
+    if can_read(u) and not ((u >= 0) & (u < 1)).all():
+        raise ValueError(f"{name} reaches from {u.min():.3g} to {u.max():.3g}, expected numbers in [0, 1)")
+    return u
 
 
 # --- bounded memory -------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Heads: what a network's outputs mean as the law of one coordinate, a bit, a grey level or a real number (chapter 04).
 
 A head has `n_params`, how many outputs it takes; `log_prob(x, params)`, in nats; `draw(params, u)`, the value that u
-selects, which has the head's law when u is uniform; and `scale`, what inputs are divided by for a network.
+selects, which has the head's law when u is uniform; `scale`, what inputs are divided by for a network; and `levels`,
+how many values x can take, None for a real number. A bit or level is refused that is none; NaN in a real number or in
+the parameters passes through to the log-density.
 """
 
 import torch
@@ -9,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgmlib.core import need_count
+from dgmlib.core import need_count, need_levels, need_shape, need_tensor, need_unit
 from dgmlib.sequential import categorical_draw
 from dgmlib.worlds import LOG_2PI
 
@@ -21,13 +23,16 @@ class Bernoulli:
 
     n_params = 1
     scale = 1.0
+    levels = 2
 
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """log sigmoid(l) at 1, log sigmoid(-l) at 0. Implements :eq:`eq-ar-bernoulli`."""
+        need_levels("x", x, self.levels)
         return F.logsigmoid((2 * x - 1) * params[..., 0])
 
     def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """1 where u < p."""
+        _need_one_each(u, params)
         return (u < params[..., 0].sigmoid()).to(u.dtype)
 
 
@@ -35,12 +40,13 @@ class Categorical:
     """A grey level 0 … levels - 1, from `levels` logits; the network sees it divided by levels - 1."""
 
     def __init__(self, levels: int):
-        self.n_params = need_count("levels", levels, 2)
+        self.n_params = self.levels = need_count("levels", levels, 2)
         self.scale = levels - 1.0
 
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """l_x - log sum_k exp(l_k). Implements :eq:`eq-ar-categorical`."""
-        return params.log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
+        level = need_levels("x", x, self.levels).long()
+        return params.log_softmax(-1).gather(-1, level[..., None])[..., 0]
 
     def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The level whose slice of [0, 1) holds u."""
@@ -52,6 +58,7 @@ class Gaussian:
 
     n_params = 2
     scale = 1.0
+    levels = None
 
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """log N(x; mean, std^2). Implements :eq:`eq-ar-gaussian`."""
@@ -60,6 +67,7 @@ class Gaussian:
 
     def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The quantile of order u."""
+        _need_one_each(u, params)
         mean, log_std = params.unbind(-1)
         return mean + log_std.exp() * _normal_quantile(u)
 
@@ -71,6 +79,7 @@ class MixtureOfGaussians:
     """
 
     scale = 1.0
+    levels = None
 
     def __init__(self, k: int):
         self.n_params = 3 * need_count("k", k)
@@ -89,6 +98,10 @@ class MixtureOfGaussians:
         width = weights.softmax(-1).gather(-1, chosen)[..., 0]
         within = ((u - edges.gather(-1, chosen)[..., 0]) / width + 1).clamp(0, 1)
         return means.gather(-1, chosen)[..., 0] + log_stds.exp().gather(-1, chosen)[..., 0] * _normal_quantile(within)
+
+
+def _need_one_each(u: Tensor, params: Tensor) -> None:
+    need_shape("u", need_unit("u", need_tensor("u", u)), tuple(need_tensor("params", params).shape[:-1]))
 
 
 def _normal_quantile(u: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 Time runs from 0 (data) to 1 (noise). A `Schedule` says how much of each is left: x_t = alpha(t) x_0 + sigma(t) eps. A
 denoiser is a callable `denoiser(x, t, **condition)` of x `(batch, *event)` and t `(batch,)` that guesses x_0;
 `denoiser_from_eps`, `denoiser_from_v` and `denoiser_from_score` make one of a network that predicts something else.
-`times` are those a sampler visits, falling to 0: a list of floats, in the order of the walk.
+`times` are those a sampler visits, falling to 0: a list of floats, in the order of the walk. NaN in states and
+predictions passes through; times, rates and variances are read, but for tensors of them on an accelerator, where a look
+would stall it: there a time outside [0, 1] gives NaN.
 """
 
 import math
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from dgmlib.core import (
     Schedule,
+    can_read,
     need_between,
     need_count,
     need_finite,
@@ -29,6 +32,8 @@ from dgmlib.worlds import LOG_2PI, GaussianMixture
 
 Denoiser = Callable[..., Tensor]
 PerStep = Tensor | Sequence[Tensor | float]  # an entry a step: a number, or (*event)
+Time = Float[Tensor, "*times"] | float
+Rate = Float[Tensor, "..."] | float  # a number, or (batch, 1, ...): as many axes as what it multiplies
 
 # --- schedules ------------------------------------------------------------------------------------------------------
 
@@ -44,33 +49,33 @@ class VariancePreserving(Schedule):
         """Its derivative in t."""
         raise NotImplementedError
 
-    def alpha(self, t: Tensor | float) -> Tensor:
+    def alpha(self, t: Time) -> Tensor:
         """exp(log_alpha)."""
-        return _like(t, self.log_alpha(_float64(t)).exp())
+        return _like(t, self.log_alpha(_float64("t", t)).exp())
 
-    def sigma(self, t: Tensor | float) -> Tensor:
+    def sigma(self, t: Time) -> Tensor:
         """sqrt(1 - alpha^2), with all digits of a small one."""
-        return _like(t, _noise(self.log_alpha(_float64(t))))
+        return _like(t, _noise(self.log_alpha(_float64("t", t))))
 
-    def alpha_sigma(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+    def alpha_sigma(self, t: Time) -> tuple[Tensor, Tensor]:
         """Both from one log_alpha."""
-        log_alpha = self.log_alpha(_float64(t))
+        log_alpha = self.log_alpha(_float64("t", t))
         return _like(t, log_alpha.exp()), _like(t, _noise(log_alpha))
 
-    def dalpha(self, t: Tensor | float) -> Tensor:
+    def dalpha(self, t: Time) -> Tensor:
         """alpha times the derivative of its logarithm."""
-        u = _float64(t)
+        u = _float64("t", t)
         return _like(t, self.log_alpha(u).exp() * self.dlog_alpha(u))
 
-    def dsigma(self, t: Tensor | float) -> Tensor:
+    def dsigma(self, t: Time) -> Tensor:
         """-alpha alpha' / sigma, since alpha^2 + sigma^2 does not move: infinite at t = 0."""
-        u = _float64(t)
+        u = _float64("t", t)
         log_alpha = self.log_alpha(u)
         return _like(t, -(2 * log_alpha).exp() * self.dlog_alpha(u) / _noise(log_alpha))
 
-    def log_snr(self, t: Tensor | float) -> Tensor:
+    def log_snr(self, t: Time) -> Tensor:
         """log(alpha^2 / sigma^2) from one log_alpha. Implements :eq:`eq-diff-snr`."""
-        log_alpha = self.log_alpha(_float64(t))
+        log_alpha = self.log_alpha(_float64("t", t))
         return _like(t, 2 * (log_alpha - _noise(log_alpha).log()))
 
 
@@ -83,7 +88,7 @@ class Linear(VariancePreserving):
 
     def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
         self.beta_0 = need_between("beta_0", beta_0, 0.0, math.inf)
-        self.beta_1 = need_between("beta_1", beta_1, beta_0, math.inf)
+        self.beta_1 = need_positive("beta_1", need_between("beta_1", beta_1, beta_0, math.inf))
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """Minus half the integral of beta from 0 to t. Implements :eq:`eq-diff-linear`."""
@@ -135,7 +140,7 @@ class Tabulated(VariancePreserving):
     def _place(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """How many steps t has come, and how many of them are whole."""
         place = t * (len(self._log_alpha) - 1)
-        return place, place.long()
+        return place, place.long().clamp(0, len(self._slope) - 1)
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """Linear between the rows of the table. Implements :eq:`eq-diff-alpha-bar`."""
@@ -147,11 +152,36 @@ class Tabulated(VariancePreserving):
         return self._slope.to(t.device).take(self._place(t)[1]) * (len(self._log_alpha) - 1)
 
 
-def _float64(t: Tensor | float) -> Tensor:
-    return t.double() if isinstance(t, Tensor) else torch.tensor(need_between("t", t, 0.0, 1.0), dtype=torch.float64)
+def _float64(name: str, t: Time) -> Tensor:
+    """Times as float64: refused outside [0, 1], or NaN on an accelerator."""
+    if not isinstance(t, Tensor):
+        return torch.tensor(need_between(name, t, 0.0, 1.0), dtype=torch.float64)
+    u = need_tensor(name, t).double()
+    if u.device.type != "cpu":
+        return torch.where((u >= 0) & (u <= 1), u, math.nan)
+    if can_read(u) and not ((u >= 0) & (u <= 1)).all():
+        raise ValueError(f"{name} reaches from {u.min():.4g} to {u.max():.4g}, expected numbers in [0, 1]")
+    return u
 
 
-def _like(t: Tensor | float, value: Tensor) -> Tensor:
+def _interval(s: Time, t: Time) -> tuple[Tensor, Tensor]:
+    """(s, t) as float64 if every s comes before its t."""
+    s, t = _float64("s", s), _float64("t", t)
+    if can_read(t) and not (s < t).all():
+        raise ValueError(f"s reaches to {s.max():.4g} and t down to {t.min():.4g}, expected each s before its t")
+    return s, t
+
+
+def need_positive(name: str, value: Rate) -> Rate:
+    """Return `value` if it is positive and finite. Raises ValueError. A tensor is read on a CPU only."""
+    if not isinstance(value, Tensor):
+        return need_between(name, value, 0.0, math.inf, open_ends=True)
+    if value.device.type == "cpu" and can_read(value) and not ((value > 0) & (value < math.inf)).all():
+        raise ValueError(f"{name} reaches from {value.min():.4g} to {value.max():.4g}, expected positive numbers")
+    return value
+
+
+def _like(t: Time, value: Tensor) -> Tensor:
     return value.to(t.dtype) if isinstance(t, Tensor) else value
 
 
@@ -185,12 +215,13 @@ def q_sample(
     return (alpha * x0).addcmul_(sigma, eps), eps
 
 
-def transition(schedule: Schedule, s: Tensor | float, t: Tensor | float) -> tuple[Tensor, Tensor]:
+def transition(schedule: Schedule, s: Time, t: Time) -> tuple[Tensor, Tensor]:
     """(scale, variance) of q(x_t | x_s) = N(scale x_s, variance I) for s < t, float64.
 
     Implements :eq:`eq-diff-transition`: scale = alpha_t / alpha_s and variance = sigma_t^2 - scale^2 sigma_s^2.
+    Raises ValueError (times outside [0, 1] or in the wrong order).
     """
-    s, t = _float64(s), _float64(t)
+    s, t = _interval(s, t)
     scale = schedule.alpha(t) / schedule.alpha(s)
     return scale, schedule.sigma(t).square() - (scale * schedule.sigma(s)).square()
 
@@ -204,9 +235,10 @@ def forward_path(
 ) -> Float[Tensor, "states batch *event"]:
     """One walk of the noising chain through `times`, in their order: noise first, x_0 last.
 
-    Implements :eq:`eq-diff-chain`. Each state is drawn from the one after it in the list.
+    Implements :eq:`eq-diff-chain`. Each state is drawn from the one after it in the list. Raises ValueError (times that
+    do not fall to 0).
     """
-    times = need_times(times)
+    times = need_times(times, 0.0)
     path = [need_tensor("x0", x0)]
     for t, s in reversed(list(pairwise(times))):
         scale, variance = (float(number) for number in transition(schedule, s, t))
@@ -222,13 +254,14 @@ class Steps(NamedTuple):
     variance: PerStep
 
 
-def posterior(schedule: Schedule, s: Tensor | float, t: Tensor | float) -> Steps:
+def posterior(schedule: Schedule, s: Time, t: Time) -> Steps:
     """q(x_s | x_t, x_0) = N(c_x x_t + c_0 x_0, variance I) for s < t, float64.
 
     Implements :eq:`eq-diff-posterior`. All three follow from the two marginals and the step between, however far apart
-    s and t are; with s = (i-1)/T, t = i/T the variance is DDPM's beta-tilde. Kingma et al. (2021), appendix A.
+    s and t are; with s = (i-1)/T, t = i/T the variance is DDPM's beta-tilde. Raises ValueError (times outside [0, 1] or
+    in the wrong order). Kingma et al. (2021), appendix A.
     """
-    s, t = _float64(s), _float64(t)
+    s, t = _interval(s, t)
     scale, added = transition(schedule, s, t)
     kept, total = schedule.sigma(s).square(), schedule.sigma(t).square()
     return Steps(scale * kept / total, schedule.alpha(s) * added / total, added * kept / total)
@@ -237,33 +270,59 @@ def posterior(schedule: Schedule, s: Tensor | float, t: Tensor | float) -> Steps
 # --- one prediction, four names -------------------------------------------------------------------------------------
 
 
-def x0_from_eps(x: Tensor, eps: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+def _need_rates(x: Tensor, alpha: Rate, sigma: Rate, name: str, divisor: Rate) -> None:
+    """What is divided by must be positive; rates of a batch need the axes of x, or they would multiply its columns."""
+    need_positive(name, divisor)
+    for name, rate in (("alpha", alpha), ("sigma", sigma)):
+        if isinstance(rate, Tensor) and rate.ndim not in (0, x.ndim):
+            raise ValueError(f"{name} has shape {tuple(rate.shape)}, expected a number or {x.ndim} axes as x has")
+
+
+def x0_from_eps(
+    x: Float[Tensor, "*shape"], eps: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
+) -> Float[Tensor, "*shape"]:
     """(x - sigma eps) / alpha. Implements :eq:`eq-diff-eps`."""
+    _need_rates(x, alpha, sigma, "alpha", alpha)
     return (x - sigma * eps) / alpha
 
 
-def eps_from_x0(x: Tensor, x0: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+def eps_from_x0(
+    x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
+) -> Float[Tensor, "*shape"]:
     """(x - alpha x_0) / sigma. Implements :eq:`eq-diff-eps`."""
+    _need_rates(x, alpha, sigma, "sigma", sigma)
     return (x - alpha * x0) / sigma
 
 
-def x0_from_v(x: Tensor, v: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+def x0_from_v(
+    x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
+) -> Float[Tensor, "*shape"]:
     """(alpha x - sigma v) / (alpha^2 + sigma^2), for v = alpha eps - sigma x_0. Implements :eq:`eq-diff-v`."""
+    _need_rates(x, alpha, sigma, "alpha^2 + sigma^2", alpha**2 + sigma**2)
     return (alpha * x - sigma * v) / (alpha**2 + sigma**2)
 
 
-def v_from_x0(x: Tensor, x0: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+def v_from_x0(
+    x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
+) -> Float[Tensor, "*shape"]:
     """alpha eps - sigma x_0 with eps = (x - alpha x_0) / sigma. Implements :eq:`eq-diff-v`."""
+    _need_rates(x, alpha, sigma, "sigma", sigma)
     return (alpha * x - (alpha**2 + sigma**2) * x0) / sigma
 
 
-def x0_from_score(x: Tensor, score: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+def x0_from_score(
+    x: Float[Tensor, "*shape"], score: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
+) -> Float[Tensor, "*shape"]:
     """(x + sigma^2 score) / alpha: Tweedie's formula with a signal rate. Implements :eq:`eq-diff-score`."""
+    _need_rates(x, alpha, sigma, "alpha", alpha)
     return (x + sigma**2 * score) / alpha
 
 
-def score_from_x0(x: Tensor, x0: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+def score_from_x0(
+    x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
+) -> Float[Tensor, "*shape"]:
     """(alpha x_0 - x) / sigma^2, which is -eps / sigma. Implements :eq:`eq-diff-score`."""
+    _need_rates(x, alpha, sigma, "sigma", sigma)
     return (alpha * x0 - x) / sigma**2
 
 
@@ -292,14 +351,23 @@ def denoiser_from_score(network: Denoiser, schedule: Schedule) -> Denoiser:
 # --- where a sampler stops, how it steps ------------------------------------------------------------------------------
 
 
-def need_times(times: Sequence[float]) -> list[float]:
-    """`times` as floats if there are two or more, falling strictly within [0, 1]. Raises ValueError."""
+def need_times(times: Sequence[float] | Float[Tensor, " states"], end: float | None = None) -> list[float]:
+    """`times` as floats if there are two or more, falling strictly within [0, 1], to `end`. Raises ValueError."""
     times = [need_between("times", float(t), 0.0, 1.0) for t in times]
     if len(times) < 2 or any(s >= t for t, s in pairwise(times)):
         raise ValueError(
             f"times has {len(times)} entries from {times[:1]} to {times[-1:]}, expected two or more, falling"
         )
+    if end is not None and times[-1] != end:
+        raise ValueError(f"times falls to {times[-1]}, expected to {end}")
     return times
+
+
+def need_entries(name: str, entries: Any, n: int, what: str = "step") -> Any:
+    """Return `entries` if there is one for each of `n` steps, or of what else there is. Raises ValueError."""
+    if len(entries) != n:
+        raise ValueError(f"{name} has {len(entries)} entries, expected one for each of {n} {what}s")
+    return entries
 
 
 def time_grid(n_steps: int, T: int = 1000, spacing: str = "trailing") -> list[float]:
@@ -327,16 +395,15 @@ def _ends(times: Sequence[float]) -> tuple[Tensor, Tensor]:
 def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | PerStep = "posterior") -> Steps:
     """The posterior's mean with the guess in the place of x_0, and a variance of one's choice.
 
-    Implements :eq:`eq-diff-ancestral`. `variance` is "posterior", "forward", or one number or `(*event)` for each step.
-    A step that arrives at sigma = 0 adds no noise: its mean is the answer.
+    Implements :eq:`eq-diff-ancestral`. `variance` is "posterior", "forward", or one number or `(*event)` for each step,
+    0 or above. A step that arrives at sigma = 0 adds no noise: its mean is the answer.
     """
     s, t = _ends(times)
     c_x, c_0, least = posterior(schedule, s, t)
     chosen = reverse_variances(schedule, times, variance) if isinstance(variance, str) else variance
     chosen = chosen.tolist() if isinstance(chosen, Tensor) and chosen.ndim == 1 else list(chosen)
-    if len(chosen) != len(t):
-        raise ValueError(f"variance has {len(chosen)} entries, expected one for each of {len(t)} steps")
-    fresh = [0.0 if last else v for v, last in zip(chosen, (least == 0).tolist(), strict=True)]
+    need_entries("variance", chosen, len(t))
+    fresh = [0.0 if last else _need_variance(v) for v, last in zip(chosen, (least == 0).tolist(), strict=True)]
     numbers = not any(isinstance(v, Tensor) and v.ndim for v in fresh)
     return Steps(c_x, c_0, torch.tensor(fresh, dtype=torch.float64) if numbers else fresh)
 
@@ -351,6 +418,12 @@ def ddim_steps(schedule: Schedule, times: Sequence[float], eta: float = 0.0) -> 
     fresh = need_between("eta", eta, 0.0, 1.0) ** 2 * posterior(schedule, s, t).variance
     c_x = (schedule.sigma(s).square() - fresh).clamp(min=0).sqrt() / schedule.sigma(t)
     return Steps(c_x, schedule.alpha(s) - c_x * schedule.alpha(t), fresh)
+
+
+def _need_variance(value: Tensor | float) -> Tensor | float:
+    if can_read(least := torch.as_tensor(value)) and not ((least >= 0) & (least < math.inf)).all():
+        raise ValueError(f"variance reaches from {least.min():.4g} to {least.max():.4g}, expected numbers from 0 on")
+    return value
 
 
 # --- the reverse variance ---------------------------------------------------------------------------------------------
@@ -389,6 +462,7 @@ def variance_price(best: Tensor, used: Tensor) -> Tensor:
 
     Implements :eq:`eq-diff-price`.
     """
+    need_positive("best", best), need_positive("used", used)
     ratio = best / used
     return 0.5 * (ratio - 1 - ratio.log())
 
@@ -421,8 +495,10 @@ def copier_weights(
     Implements :eq:`eq-diff-copier`. alpha and sigma > 0 are numbers or (batch, 1).
     """
     flat, points = need_tensor("x", x).flatten(1), need_tensor("data", data).flatten(1)
+    _need_rates(flat, alpha, sigma, "sigma", sigma)
+    flat, points = flat.double(), points.double()  # expanded squares lose digits where the data are far from 0
     match = alpha * (flat @ points.T) - 0.5 * alpha**2 * points.square().sum(1)  # |x|^2 is the same for all
-    return (match / sigma**2).softmax(1)
+    return (match / sigma**2).softmax(1).to(x.dtype)
 
 
 def copier(data: Float[Tensor, "n *event"], schedule: Schedule) -> Denoiser:
@@ -448,10 +524,12 @@ def expected_terms(
     """The means of (L_0, ..., L_T) in nats per dimension, from the error curve alone.
 
     Implements :eq:`eq-diff-expected-terms`. `errors` are E|x_0 - x0_hat|^2 / d at times[:-1], `power` is E|x_0|^2 / d.
+    Raises ValueError (shapes, times that do not fall to 0, variances not above 0).
     """
-    s, t = _ends(times)
+    s, t = _ends(need_times(times, 0.0))
     _, c_0, least = posterior(schedule, s, t)
     need_shape("errors", need_tensor("errors", errors, 1), (len(t),))
+    need_positive("variances", need_shape("variances", need_tensor("variances", variances, 1), (len(t),)))
     wrong = c_0.square() * errors.double() / variances
     ratio = least[:-1] / variances[:-1]
     steps = 0.5 * (wrong[:-1] + ratio - 1 - ratio.log())
@@ -479,6 +557,7 @@ def gaussian_moments(
     gain = alpha * need_between("variance", variance, 0.0, math.inf) / (alpha.square() * variance + noise)
     slope = steps.c_x + steps.c_0 * gain
     shift = steps.c_0 * mean * (1 - gain * alpha)
+    need_entries("steps", steps.variance, len(t)), need_shape("steps", steps.c_x, (len(t),))
     means, variances = [float(start[0])], [float(start[1])]
     for a, b, fresh in zip(slope.tolist(), shift.tolist(), steps.variance, strict=True):
         means.append(a * means[-1] + b)
@@ -496,7 +575,10 @@ def entropy_from_mmse(
     (the curve of N(0, v I) is the reference); the tails left out must be small. Guo, Shamai & Verdu (2005).
     """
     need_shape("mmse", need_tensor("mmse", mmse, 1), tuple(need_tensor("log_snr", log_snr, 1).shape))
-    need_between("variance", variance, 0.0, math.inf, open_ends=True)
+    need_positive("variance", variance)
+    need_count("d", d)
+    if can_read(log_snr) and not (log_snr.diff() > 0).all():
+        raise ValueError("log_snr falls or stands still somewhere, expected a rising grid")
     snr = log_snr.exp()
     excess = d * variance / (1 + variance * snr) - mmse
     return 0.5 * d * (LOG_2PI + 1 + math.log(variance)) - 0.5 * torch.trapezoid(excess * snr, log_snr)

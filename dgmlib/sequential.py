@@ -4,6 +4,8 @@ The callable is one full pass of a model, `draw(x, u)`: for every position i at 
 law of x_i given x_<i, by inversion of its distribution function. Shapes of x, u and the result are `(batch, *event)`.
 Where two samplers meet the same uniforms they give the same sample, up to draws that rounding can tip: uniforms within
 the passes' rounding error of an edge, one in a million in single precision.
+
+Edges of half-precision laws are added up in single precision, and uniforms for them are drawn in it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from dgmlib.core import need_shape, need_tensor
+from dgmlib.core import can_read, need_shape, need_tensor, need_unit, uniform_dtype
 
 Draw = Callable[[Shaped[Tensor, "batch *event"], Float[Tensor, "batch *event"]], Shaped[Tensor, "batch *event"]]
 
@@ -20,13 +22,15 @@ Draw = Callable[[Shaped[Tensor, "batch *event"], Float[Tensor, "batch *event"]],
 def categorical_draw(logits: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     """The value whose slice of [0, 1) holds each u: #{j < k - 1 : p_0 + ... + p_j <= u}, p = softmax(logits).
 
-    Implements :eq:`eq-draw`. Rounding at u near 1 ends in the last value, never outside.
+    Implements :eq:`eq-draw`. Rounding at u near 1 ends in the last value that has mass, never outside.
 
-    Raises: ValueError (`u` of another shape), TypeError (not floating).
+    Raises: ValueError (`u` of another shape or not in [0, 1), logits without a softmax), TypeError (not floating).
     """
     need_shape("u", need_tensor("u", u), tuple(need_tensor("logits", logits).shape[:-1]))
-    edges = logits.softmax(-1).cumsum(-1)[..., :-1]
-    return (edges <= u[..., None]).sum(-1)
+    edges = logits.to(uniform_dtype(logits.dtype)).softmax(-1).cumsum(-1)
+    if can_read(edges) and edges[..., -1].isnan().any():
+        raise ValueError("logits has a row with NaN, +inf or nothing but -inf, expected logits of a law")
+    return (edges <= (need_unit("u", u) * edges[..., -1])[..., None]).sum(-1)  # rounding leaves no gap below 1
 
 
 def naive_sample(
@@ -74,4 +78,4 @@ def jacobi_sample(
 def _event_size(uniforms: Tensor) -> int:
     if need_tensor("uniforms", uniforms).ndim < 2:
         raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}, expected (batch, *event)")
-    return uniforms[0].numel()
+    return need_unit("uniforms", uniforms)[0].numel()

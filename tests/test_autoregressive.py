@@ -12,8 +12,9 @@ import torch
 from commands import cut_short
 from exact import f64, rng
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from dgmlib import autoregressive, data, plots, sequential
+from dgmlib import autoregressive, core, data, plots, sequential
 from dgmlib.autoregressive import FVSBN, MADE, NADE, SparseNADE, Table, draw_degrees, masks
 from dgmlib.bugs import wrong
 from dgmlib.bugs.autoregressive import _filled as filled
@@ -280,6 +281,76 @@ def test_grey_levels_sum_to_one_and_enter_the_network_divided(make):
         close(model.params(states)[:, 1], second)
 
 
+def dense_logits(model, x):
+    """NADE's definition: all hidden layers at once."""
+    a = torch.cumsum(F.pad(x[:, :-1, None] * model.w[:-1], (0, 0, 1, 0)), 1) + model.c
+    return torch.einsum("bdh,dh->bd", a.sigmoid(), model.v[:, 0]) + model.bias[:, 0]
+
+
+@pytest.mark.equation("eq-nade")
+@pytest.mark.parametrize("d", [1, 2, 16, 17, 33])
+def test_a_last_chunk_of_one_pixel_is_never_padded(d, monkeypatch):
+    """PyTorch 2.6 refuses to pad a tensor whose padded result is empty; so must nothing here ask for it."""
+    pad = F.pad
+
+    def old(x, padding, *rest, **options):
+        assert 0 not in x.shape, x.shape
+        return pad(x, padding, *rest, **options)
+
+    model, x = filled(NADE(d, 5)), (torch.rand(40, d, generator=rng(1), dtype=torch.float64) < 0.5).double()
+    truth = dense_logits(model, x)
+    expected = torch.autograd.grad(Bernoulli().log_prob(x, truth[..., None]).sum(), list(model.parameters()))
+    monkeypatch.setattr(autoregressive.F, "pad", old)
+    close(model.params(x)[..., 0], truth)
+    for ours, theirs in zip(
+        torch.autograd.grad(model.log_prob(x).sum(), list(model.parameters())), expected, strict=True
+    ):
+        close(ours, theirs, 1e-10)
+
+
+@pytest.mark.equation("eq-nade-backward")
+def test_nade_in_blocks_of_rows_is_nade(monkeypatch):
+    model, x = filled(NADE(37, 5)), (torch.rand(50, 37, generator=rng(1), dtype=torch.float64) < 0.4).double()
+    parameters = list(model.parameters())
+    whole = model.log_prob(x)
+    gradients = torch.autograd.grad(whole.sum(), parameters)
+    sizes, walk = [], SparseNADE.walk
+    monkeypatch.setattr(SparseNADE, "walk", staticmethod(lambda x, *rest: sizes.append(len(x)) or walk(x, *rest)))
+    monkeypatch.setattr(autoregressive, "BLOCK", 700)  # a row has some 18 hidden layers of 5 units
+    parts = model.log_prob(x)
+    assert max(sizes) <= 9 and sum(sizes) == 50
+    close(parts, whole)
+    for ours, theirs in zip(torch.autograd.grad(parts.sum(), parameters), gradients, strict=True):
+        close(ours, theirs, 1e-10)
+    assert sum(sizes) == 100  # the hidden layers are made anew, not kept
+
+
+@pytest.mark.parametrize(
+    "model, held",
+    [(lambda: NADE(30, 64), 30 * 64), (lambda: NADE(30, 64, head=Gaussian()), 30 * 64), (lambda: MADE(30, (8,)), 30)],
+    ids=["bits", "numbers", "MADE"],
+)
+def test_an_evaluation_holds_a_block_of_rows_not_all(model, held, monkeypatch):
+    """No tensor of it is much larger than a block; with a gradient to record, NADE of bits keeps no more either."""
+    monkeypatch.setattr(autoregressive, "BLOCK", 40_000)
+    monkeypatch.setattr(core, "BLOCK", 40_000)
+    torch.manual_seed(0)
+    model, largest = model(), [0]
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, f, types, args=(), kwargs=None):
+            out = f(*args, **kwargs or {})
+            if isinstance(out, torch.Tensor):
+                largest[0] = max(largest[0], out.numel())
+            return out
+
+    x = (torch.rand(1000, 30) < 0.5).float()
+    with torch.no_grad(), Watch():
+        parts = model.log_prob(x)
+    assert largest[0] <= 40_000 < 1000 * 30 * 2 and parts.shape == (1000,)
+    close(parts.double(), torch.cat([model.log_prob(row) for row in x.split(100)]).detach().double(), 1e-4)
+
+
 # --- MADE -----------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +418,19 @@ def test_many_masks_are_a_mixture():
     close(model.params(x), model.params(x, degrees=model.degrees(0)), 0)
     again = MADE(6, (11, 7), n_masks=3, generator=rng(3))
     assert all(torch.equal(a, b) for k in range(3) for a, b in zip(model.degrees(k), again.degrees(k), strict=True))
+
+
+def test_a_mixture_of_orders_has_no_conditionals_of_its_own():
+    model, x = spread(BITS["MADE, three masks"]()), bit_states(6)
+    for k in range(3):
+        parts = model.conditional_log_probs(x, degrees=model.degrees(k))
+        close(parts.sum(1), model.log_prob(x, degrees=model.degrees(k)))
+    with pytest.raises(ValueError, match=r"^conditional_log_probs came without degrees, expected degrees"):
+        model.conditional_log_probs(x)
+    with pytest.raises(
+        ValueError, match=r"^draw came without degrees, expected degrees, as each of 3 masks has its own"
+    ):
+        model.draw(x, torch.zeros(64, 6, dtype=torch.float64))
 
 
 def test_the_mixture_is_sampled_one_mask_a_draw():
@@ -471,6 +555,54 @@ def test_data_of_another_shape_or_kind_are_refused(name, untyped):
             scores(torch.ones(2, 5))
         with pytest.raises(TypeError, match=r"^x has dtype torch.int64, expected a floating dtype"):
             scores(torch.ones(2, 6).long())
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_values_that_are_no_bits_are_refused(name):
+    model, rows = BITS[name](), {"a digit": 16.0, "a grey value": 0.5, "NaN": math.nan, "negative": -1.0}
+    for bad in rows.values():
+        x = torch.ones(2, 6)
+        x[1, 3] = bad
+        for score in (model.log_prob, lambda x: model.sample(2, given=x[:, :4])):
+            if "three" not in name or score == model.log_prob:
+                with pytest.raises(ValueError, match=r"^(x|given) has values .*, expected whole numbers from 0 to 1$"):
+                    score(x)
+    with pytest.raises(ValueError, match=r"^x has values from 0 to 3, expected whole numbers from 0 to 1$"):
+        Table(3).fit(torch.tensor([[0.0, 3.0, 1.0]]))
+
+
+def test_values_that_are_no_levels_are_refused():
+    model = NADE(3, 4, head=Categorical(17))
+    for bad, found in ((0.3, "between whole numbers"), (math.nan, "from nan to nan"), (17.0, "from 1 to 17")):
+        with pytest.raises(ValueError, match=f"^x has values {found}, expected whole numbers from 0 to 16$"):
+            model.log_prob(torch.tensor([[1.0, bad, 1.0]]))
+    assert NADE(3, 4, head=Gaussian()).log_prob(torch.tensor([[1.0, math.nan, 1.0]])).isnan().all()
+
+
+def test_an_empty_prompt_is_no_prompt():
+    for model in (filled(NADE(4, 3)), filled(MADE(4, (5,)))):
+        free = model.sample(3, generator=rng(2))
+        assert torch.equal(model.sample(3, generator=rng(2), given=torch.empty(3, 0, dtype=torch.float64)), free)
+
+
+def test_uniforms_outside_the_unit_interval_are_refused():
+    for bad in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match=r"^uniforms reaches from .*, expected numbers in \[0, 1\)$"):
+            FVSBN(4).sample(2, uniforms=torch.full((2, 4), bad))
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_rare_bits_come_at_their_rate_in_half_precision(name):
+    """Uniforms in bfloat16 would bring a one of probability 0.001 three times as often."""
+    model = BITS[name]()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        model.bias.fill_(math.log(0.001 / 0.999))
+    x = model.bfloat16().sample(20_000, generator=rng(1))
+    assert x.dtype == torch.bfloat16
+    ones = x.float().sum().item()
+    assert abs(ones - 120) < 5.5 * math.sqrt(120)  # fails by chance with probability 4e-8
 
 
 # --- python -m dgmlib.autoregressive --------------------------------------------------------------------------------

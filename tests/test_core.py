@@ -462,30 +462,7 @@ def test_probabilities_may_be_off_by_rounding_and_no_more(dtype, states):
         need_probabilities("p", refused)
 
 
-# --- levels and blocks ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.uint8])
-def test_levels_are_whole_numbers_below_n(dtype):
-    x = torch.tensor([0, 3, 16], dtype=dtype)
-    assert core.need_levels("x", x, 17) is x
-    with pytest.raises(ValueError, match=r"^x reaches from 0 to 16, expected integers from 0 to 15$"):
-        core.need_levels("x", x, 16)
-
-
-@pytest.mark.parametrize(
-    "values, sentence",
-    [
-        ([0.0, 0.25, 1.0], "x reaches from 0 to 1 with 0.25 among them, expected integers from 0 to 16"),
-        ([0.0, math.nan], "x reaches from nan to nan with nan among them, expected integers from 0 to 16"),
-        ([-1.0, 2.0], "x reaches from -1 to 2, expected integers from 0 to 16"),
-        ([math.inf, 2.0], "x reaches from 2 to inf, expected integers from 0 to 16"),
-    ],
-)
-def test_what_is_no_level_is_named(values, sentence):
-    with pytest.raises(ValueError) as refusal:
-        core.need_levels("x", torch.tensor(values), 17)
-    assert str(refusal.value) == sentence
+# --- values and blocks ----------------------------------------------------------------------------------------------
 
 
 def test_values_are_not_read_where_there_are_none_or_torch_traces():

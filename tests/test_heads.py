@@ -1,5 +1,7 @@
 """The laws of one coordinate, against torch.distributions; draws, against distribution functions."""
 
+import math
+
 import pytest
 import torch
 from exact import f64
@@ -85,6 +87,29 @@ def test_uniforms_at_the_ends_give_finite_draws(dtype):
         drawn = head.draw(torch.zeros(2, head.n_params, dtype=dtype), u)
         assert torch.isfinite(drawn).all() and drawn.dtype == dtype
         assert 5 < drawn[1] < 9 and -9 < drawn[0] < -5
+
+
+HEADS = {"bit": Bernoulli(), "levels": Categorical(4), "number": Gaussian(), "mixture": MixtureOfGaussians(2)}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_draw_takes_one_uniform_for_each_law(name, untyped):
+    head = HEADS[name]
+    params = torch.zeros(3, head.n_params)
+    with pytest.raises(ValueError, match=r"^u has shape \(5, 3\), expected \(3,\)"):
+        head.draw(params, torch.zeros(5, 3))
+    for bad in (1.0, math.nan):
+        with pytest.raises(ValueError, match=r"^u reaches from .*, expected numbers in \[0, 1\)"):
+            head.draw(params, torch.full((3,), bad))
+
+
+def test_bits_and_levels_are_read_numbers_are_not():
+    for head, bad in ((Bernoulli(), 16.0), (Bernoulli(), 0.5), (Categorical(17), 0.5), (Categorical(4), math.nan)):
+        with pytest.raises(ValueError, match=rf"^x has values .*, expected whole numbers from 0 to {head.levels - 1}$"):
+            head.log_prob(torch.tensor([bad, 1.0]), torch.zeros(2, head.n_params))
+    for head in (Gaussian(), MixtureOfGaussians(2)):
+        log_p = head.log_prob(torch.tensor([math.nan, 0.5]), torch.zeros(2, head.n_params))
+        assert head.levels is None and log_p.isnan().tolist() == [True, False]
 
 
 def test_heads_refuse_too_few_levels_or_components(untyped):

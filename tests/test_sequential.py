@@ -1,6 +1,7 @@
 """The samplers of autoregressive models: the naive loop is the definition, the others must give its sample."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -57,6 +58,18 @@ def test_an_edge_belongs_to_the_value_above_it_and_rounding_stays_inside():
     for k in (3, 7, 100):
         logits = torch.zeros(1, k)
         assert categorical_draw(logits, torch.tensor([1 - 2**-24])).item() == k - 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_rounding_leaves_below_one_goes_to_a_value_with_mass(dtype):
+    """Edges of 1,000 equal slices end short of 1, where values without any mass stand."""
+    for k in (3, 7, 49, 100, 1000):
+        logits = torch.cat([torch.zeros(1, k), torch.full((1, 3), -math.inf)], 1).to(dtype)
+        for u in (0.0, 0.999, 1 - 2**-24):
+            assert categorical_draw(logits, torch.tensor([u])).item() < k
+        assert categorical_draw(logits, torch.tensor([1 - 2**-24])).item() == k - 1
+        close_to_one = torch.tensor([1 - 1e-12], dtype=torch.float64)
+        assert categorical_draw(logits, close_to_one).item() == k - 1
 
 
 def test_draws_have_the_law_of_the_softmax():
@@ -149,6 +162,16 @@ def test_wrong_samplers_are_told_apart():
         ),
         (lambda: categorical_draw(torch.zeros(3, 4), torch.zeros(3).long()), TypeError, "u has dtype torch.int64"),
         (lambda: categorical_draw([0.0], torch.zeros(3)), TypeError, "logits is a list"),
+        (
+            lambda: categorical_draw(torch.full((1, 4), math.nan), torch.zeros(1)),
+            ValueError,
+            "logits has a row with NaN",
+        ),
+        (lambda: categorical_draw(torch.full((1, 4), -math.inf), torch.zeros(1)), ValueError, "logits has a row with"),
+        (lambda: categorical_draw(torch.zeros(1, 4), torch.ones(1)), ValueError, "u reaches from 1 to 1, expected"),
+        (lambda: categorical_draw(torch.zeros(1, 4), torch.full((1,), math.nan)), ValueError, "u reaches from nan"),
+        (lambda: naive_sample(chain, torch.ones(3, 4)), ValueError, "uniforms reaches from 1 to 1, expected numbers"),
+        (lambda: jacobi_sample(chain, -torch.ones(3, 4)), ValueError, "uniforms reaches from -1 to -1, expected"),
         (lambda: naive_sample(chain, torch.zeros(3)), ValueError, r"uniforms has shape \(3,\), expected \(batch"),
         (lambda: naive_sample(chain, torch.zeros(3, 4).long()), TypeError, "uniforms has dtype torch.int64"),
         (lambda: naive_sample(chain, torch.zeros(0, 4)), ValueError, "uniforms has shape"),
