@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from dgmlib.core import (
     Density,
+    checked,
     need_between,
     need_count,
     need_levels,
+    need_like,
     need_option,
-    need_shape,
-    need_tensor,
     rand_like,
 )
 from dgmlib.nets import MLP
@@ -36,48 +36,50 @@ Values = Callable[[Tensor], Tensor]  # (n, bits) -> (n,)
 # --- gradients from values: the score function ----------------------------------------------------------------------
 
 
+@checked
 def bit_score(z: Float[Tensor, "*batch bits"], logits: Float[Tensor, "*#batch bits"]) -> Float[Tensor, "*batch bits"]:
     """The gradient of log q(z) in the logits: z - sigmoid(logits). Implements :eq:`eq-dis-bit-score`."""
-    need_shape("logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("z", z).shape[-1]))
     return z - logits.sigmoid()
 
 
+@checked
 def exact_gradient(f: Values, logits: Float[Tensor, " bits"]) -> Float[Tensor, " bits"]:
     """The gradient of E_q f(z) in the logits, by summing over all 2^bits states.
 
     Implements :eq:`eq-dis-exact`. For at most 16 bits.
     """
-    states = bit_states(need_tensor("logits", logits, 1).shape[0]).to(logits)
+    states = bit_states(len(logits)).to(logits)
     q = bernoulli_log_prob(states, logits.expand_as(states)).exp()
     return (q * one_a_row(f, states)) @ bit_score(states, logits)
 
 
+@checked
 def score_function_gradient(
     values: Float[Tensor, " n"],
     score: Float[Tensor, "n d"],
-    baseline: Float[Tensor, "*#n"] | float = 0.0,
+    baseline: Float[Tensor, "#n"] | Float[Tensor, ""] | float = 0.0,
 ) -> Float[Tensor, "n d"]:
     """(f(z) - baseline) grad log q(z), one estimate of grad E_q f a row; f need not be differentiable, nor even known.
 
     Implements :eq:`eq-dis-score-function`. Unbiased for a baseline that does not look at the row it stands in: a
     number, or one number a row. Also called REINFORCE and policy gradient. Williams (1992).
     """
-    need_shape("score", need_tensor("score", score, 2), (len(need_tensor("values", values, 1)), score.shape[1]))
-    _need_within("baseline", baseline, values.shape)
     return (values - baseline)[:, None] * score
 
 
+@checked
 def leave_one_out(values: Float[Tensor, "k *batch"]) -> Float[Tensor, "k *batch"]:
     """For each of K draws the mean of the K - 1 others: a baseline that knows the problem and not the draw.
 
     Implements :eq:`eq-dis-leave-one-out`. Raises ValueError (fewer than two draws). Kool, van Hoof & Welling (2019).
     """
-    k = need_tensor("values", values).shape[0] if values.ndim else 0
+    k = len(values)
     if k < 2:
         raise ValueError(f"values has {k} draws, expected at least 2, as each is judged by the others")
     return (values.sum(0) - values) / (k - 1)
 
 
+@checked
 def plane_gradient(
     values: Float[Tensor, " n"],
     z: Float[Tensor, "n bits"],
@@ -90,22 +92,19 @@ def plane_gradient(
     Implements :eq:`eq-dis-control`: a control variate. Unbiased for any plane that was chosen without looking at z: f's
     tangent at the mean (Gu, Levine, Sutskever & Mnih, 2016, "MuProp"), or one fitted to other values.
     """
-    need_shape("z", need_tensor("z", z, 2), (len(values), need_tensor("logits", logits, 1).shape[0]))
-    need_shape("slope", need_tensor("slope", slope), tuple(logits.shape))
-    _need_within("height", height, torch.Size())
     mean = logits.sigmoid()
     plane = height + (z - mean) @ slope
     return score_function_gradient(values - plane, bit_score(z, logits)) + slope * mean * (1 - mean)
 
 
+@checked
 def surrogate(
-    values: Float[Tensor, "*shape"], log_q: Float[Tensor, "*shape"], baseline: Float[Tensor, "*#shape"] | float = 0.0
+    values: Float[Tensor, "*shape"], log_q: Float[Tensor, "*shape"], baseline: Float[Tensor, "..."] | float = 0.0
 ) -> Float[Tensor, "*shape"]:
     """`values`, with the gradient (values - baseline) grad log q added to their own: what autograd is to be given.
 
     Implements :eq:`eq-dis-surrogate`. The advantage in front of grad log q is held fixed.
     """
-    need_shape("log_q", need_tensor("log_q", log_q), tuple(need_tensor("values", values).shape))
     _need_within("baseline", baseline, values.shape)
     return values + (values - baseline).detach() * (log_q - log_q.detach())
 
@@ -120,19 +119,22 @@ def _need_within(name: str, x: Tensor | float, shape: torch.Size) -> None:
 # --- gradients through a relaxation ---------------------------------------------------------------------------------
 
 
+@checked
 def gumbel_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Draws of -log(-log u), u uniform: the Gumbel law. Implements :eq:`eq-dis-gumbel`."""
-    wide = need_tensor("x", x).to(torch.promote_types(x.dtype, torch.float32))
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     u = rand_like(wide, generator=generator).clamp(min=torch.finfo(wide.dtype).tiny)
     return -(-u.log()).log().to(x.dtype)
 
 
+@checked
 def logistic_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Draws of log u - log(1 - u), u uniform: the law of the difference of two Gumbels."""
-    wide = need_tensor("x", x).to(torch.promote_types(x.dtype, torch.float32))
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return torch.logit(rand_like(wide, generator=generator), eps=torch.finfo(wide.dtype).eps / 2).to(x.dtype)
 
 
+@checked
 def gumbel_softmax(
     logits: Float[Tensor, "*#batch k"], gumbels: Float[Tensor, "*batch k"], temperature: float
 ) -> Float[Tensor, "*batch k"]:
@@ -142,10 +144,10 @@ def gumbel_softmax(
     temperature. Jang, Gu & Poole (2017); Maddison, Mnih & Teh (2017).
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
-    need_shape("logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("gumbels", gumbels).shape[-1]))
     return ((logits + gumbels) / temperature).softmax(-1)
 
 
+@checked
 def relaxed_bits(
     logits: Float[Tensor, "*#batch bits"], logistic: Float[Tensor, "*batch bits"], temperature: float
 ) -> Float[Tensor, "*batch bits"]:
@@ -154,21 +156,19 @@ def relaxed_bits(
     Implements :eq:`eq-dis-relaxed-bits`. It exceeds 1/2 with probability sigmoid(logits).
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
-    need_shape(
-        "logits", need_tensor("logits", logits), (*logits.shape[:-1], need_tensor("logistic", logistic).shape[-1])
-    )
     return ((logits + logistic) / temperature).sigmoid()
 
 
+@checked
 def straight_through(hard: Float[Tensor, "*shape"], soft: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The value of `hard` with the gradient of `soft`. Implements :eq:`eq-dis-straight-through`.
 
     Bengio, Leonard & Courville (2013).
     """
-    need_shape("soft", need_tensor("soft", soft), tuple(need_tensor("hard", hard).shape))
     return hard.detach() + (soft - soft.detach())
 
 
+@checked
 def relaxed_gradient(
     f: Values,
     logits: Float[Tensor, " bits"],
@@ -180,8 +180,6 @@ def relaxed_gradient(
 
     Implements :eq:`eq-dis-relaxed-gradient`. Biased at every temperature: `relaxed_moments` says by how much.
     """
-    d = need_tensor("logits", logits, 1).shape[0]
-    need_shape("logistic", need_tensor("logistic", logistic, 2), (len(logistic), d))
 
     def total(logits: Tensor) -> Tensor:
         soft = relaxed_bits(logits, logistic, temperature)
@@ -190,6 +188,7 @@ def relaxed_gradient(
     return torch.func.grad(total)(logits.expand_as(logistic))
 
 
+@checked
 def straight_through_gradient(
     f: Values, logits: Float[Tensor, " bits"], z: Float[Tensor, "n bits"]
 ) -> Float[Tensor, "n bits"]:
@@ -198,7 +197,6 @@ def straight_through_gradient(
     Implements :eq:`eq-dis-straight-through-gradient`. Its bias is that of f's slope at the ends of each edge of the
     cube, against the difference of f along it: none for an f that is linear in each bit.
     """
-    need_shape("z", need_tensor("z", z, 2), (len(z), need_tensor("logits", logits, 1).shape[0]))
 
     def total(logits: Tensor) -> Tensor:
         return one_a_row(f, straight_through(z, logits.sigmoid())).sum()
@@ -206,6 +204,7 @@ def straight_through_gradient(
     return torch.func.grad(total)(logits.expand_as(z))
 
 
+@checked
 def relaxed_moments(
     slope: Float[Tensor, " bits"],
     curvature: Float[Tensor, "bits bits"],
@@ -218,9 +217,6 @@ def relaxed_moments(
     Implements :eq:`eq-dis-relaxed-moments`: the coordinates are independent and f is quadratic, so that integrals over
     one bit's noise are all it takes. `curvature` is symmetric.
     """
-    d = need_tensor("logits", logits, 1).shape[0]
-    need_shape("slope", need_tensor("slope", slope), (d,))
-    need_shape("curvature", need_tensor("curvature", curvature), (d, d))
     if not torch.equal(curvature, curvature.mT):
         raise ValueError("curvature is not symmetric, expected the second derivatives of f")
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
@@ -256,29 +252,32 @@ class BitVAE(nn.Module, Density):
     Both are MLPs, with the hidden sizes mirrored. 2^bits states are listed wherever a sum is exact.
     """
 
+    @checked
     def __init__(self, d: int, bits: int, hidden: Sequence[int] = (128,)):
         super().__init__()
-        need_between("bits", need_count("bits", bits), 1, 16)
-        self.encoder = MLP([need_count("d", d), *hidden, bits])
+        self.d, self.bits = need_count("d", d), need_count("bits", bits)
+        need_between("bits", bits, 1, 16)
+        self.encoder = MLP([d, *hidden, bits])
         self.decoder = MLP([bits, *reversed(hidden), d])
-        self.d, self.bits = d, bits
 
+    @checked
     def log_likelihood(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch bits"]) -> Tensor:
         """log p(x | z) for each sample and example, at bits or at anything between them."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
-        return bernoulli_log_prob(x, self.decoder(z))
+        return bernoulli_log_prob(x, self.decoder(need_like("z", z, self.decoder[0].weight)))
 
+    @checked
     def table(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "states batch"]:
         """log p(x | z) for every state z, decoding each state once for all examples."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
-        need_levels("x", x, 2)
+        need_levels("x", need_like("x", x, self.decoder[0].weight), 2)
         logits = self.decoder(self._states())
         return logits @ x.T - F.softplus(logits).sum(1, keepdim=True)
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """log p(x), exact: a mixture of 2^bits images of coins. Implements :eq:`eq-dis-evidence`."""
         return self.table(x).logsumexp(0) - self.bits * math.log(2)
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws: coins for the bits, then coins for the pixels."""
         like, shape = self.decoder[0].weight, (need_count("n", n), self.bits + self.d)
@@ -286,6 +285,7 @@ class BitVAE(nn.Module, Density):
         means = self.decoder((u[:, : self.bits] < 0.5).to(like.dtype)).sigmoid()
         return (u[:, self.bits :] < means).to(like.dtype)
 
+    @checked
     def elbo(
         self,
         x: Float[Tensor, "batch d"],
@@ -302,7 +302,7 @@ class BitVAE(nn.Module, Density):
         "straight-through" are not.
         """
         need_option("estimator", estimator, ESTIMATORS)
-        logits = self.encoder(need_shape("x", need_tensor("x", x, 2), (len(x), self.d)))
+        logits = self.encoder(need_like("x", x, self.encoder[0].weight))
         rate = (math.log(2) - bit_entropy(logits)).sum(-1)
         if estimator == "exact":
             states = self._states()[:, None].expand(-1, len(x), -1)
@@ -323,9 +323,10 @@ class BitVAE(nn.Module, Density):
         return bit_states(self.bits).to(self.decoder[0].weight)
 
 
+@checked
 def bit_entropy(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The entropy of a bit with these logits, in nats: softplus(l) - l sigmoid(l). Implements :eq:`eq-dis-entropy`."""
-    return F.softplus(need_tensor("logits", logits)) - logits * logits.sigmoid()
+    return F.softplus(logits) - logits * logits.sigmoid()
 
 
 # --- a VAE that knows some labels -----------------------------------------------------------------------------------
@@ -337,6 +338,7 @@ class LabelVAE(nn.Module):
     Labels are one-hot rows where they enter a network. Kingma, Rezende, Mohamed & Welling (2014).
     """
 
+    @checked
     def __init__(self, d: int, k: int, hidden: Sequence[int] = (128,), n_classes: int = 10):
         super().__init__()
         self.d, self.k, self.n_classes = need_count("d", d), need_count("k", k), need_count("n_classes", n_classes, 2)
@@ -344,6 +346,7 @@ class LabelVAE(nn.Module):
         self.encoder = MLP([d + n_classes, *hidden, 2 * k])
         self.decoder = MLP([k + n_classes, *reversed(hidden), d])
 
+    @checked
     def labelled_elbo(
         self, x: Float[Tensor, "batch d"], label: Int64[Tensor, " batch"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
@@ -351,15 +354,14 @@ class LabelVAE(nn.Module):
 
         Implements :eq:`eq-dis-labelled`.
         """
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
-        need_shape("label", need_tensor("label", label, floating=False), (len(x),))
-        need_levels("label", label, self.n_classes)
+        need_like("x", x, self.encoder[0].weight), need_levels("label", label, self.n_classes)
         y = F.one_hot(label, self.n_classes).to(x.dtype)
         mean, log_var = self.encoder(torch.cat([x, y], 1)).chunk(2, 1)
         z = reparameterise(mean, log_var, generator=generator)[0]
         log_lik = bernoulli_log_prob(x, self.decoder(torch.cat([z, y], 1)))
         return log_lik - math.log(self.n_classes) - kl_standard_normal(mean, log_var)
 
+    @checked
     def unlabelled_elbo(
         self,
         x: Float[Tensor, "batch d"],
@@ -372,7 +374,7 @@ class LabelVAE(nn.Module):
         The sum costs `n_classes` encoders and decoders a datum and has no variance in the label; the estimate's
         gradient is `leave_one_out`'s.
         """
-        logits = self.classifier(need_shape("x", need_tensor("x", x, 2), (len(x), self.d)))
+        logits = self.classifier(need_like("x", x, self.encoder[0].weight))
         if n_samples is None:
             label = torch.arange(self.n_classes, device=x.device).repeat(len(x))
             each = self.labelled_elbo(x.repeat_interleave(self.n_classes, 0), label, generator=generator)
@@ -385,6 +387,7 @@ class LabelVAE(nn.Module):
         return drawn - (log_q.exp() * log_q).sum(1)
 
 
+@checked
 def label_sum(
     bounds: Float[Tensor, "batch classes"], logits: Float[Tensor, "batch classes"]
 ) -> Float[Tensor, " batch"]:
@@ -392,6 +395,5 @@ def label_sum(
 
     Implements :eq:`eq-dis-unlabelled`. At most log sum_y exp bound(y), which it is for q proportional to exp bound.
     """
-    need_shape("logits", need_tensor("logits", logits), tuple(need_tensor("bounds", bounds, 2).shape))
     log_q = logits.log_softmax(1)
     return (log_q.exp() * (bounds - log_q)).sum(1)

@@ -18,12 +18,13 @@ from dgmlib.choices import straight_through
 from dgmlib.core import (
     by_blocks,
     can_read,
+    checked,
     need_between,
     need_count,
     need_finite,
     need_levels,
+    need_like,
     need_shape,
-    need_tensor,
 )
 from dgmlib.metrics import _distances as distances
 from dgmlib.nets import Residual
@@ -32,12 +33,12 @@ from dgmlib.transformer import CausalTransformer
 # --- quantisation ---------------------------------------------------------------------------------------------------
 
 
+@checked
 def nearest_code(z: Float[Tensor, "*batch d"], codebook: Float[Tensor, "k d"]) -> Int64[Tensor, "*batch"]:
     """Which row of `codebook` each vector is nearest to. Implements :eq:`eq-dis-nearest`.
 
     The first of several at the same distance. Rows go in blocks (`dgmlib.core.BLOCK`).
     """
-    need_shape("z", need_tensor("z", z), (*z.shape[:-1], need_tensor("codebook", codebook, 2).shape[1]))
     if can_read(z):
         need_finite("z", z), need_finite("codebook", codebook)
     with torch.no_grad():
@@ -47,6 +48,7 @@ def nearest_code(z: Float[Tensor, "*batch d"], codebook: Float[Tensor, "k d"]) -
         return by_blocks(lambda rows: distances(rows, codebook).argmin(1), len(codebook), rows).view(z.shape[:-1])
 
 
+@checked
 def vq_penalties(
     z: Float[Tensor, "*batch d"], code: Float[Tensor, "*batch d"]
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
@@ -55,10 +57,10 @@ def vq_penalties(
     Implements :eq:`eq-dis-vq-penalties`. Equal in value; sg holds its argument fixed. van den Oord, Vinyals &
     Kavukcuoglu (2017).
     """
-    need_shape("code", need_tensor("code", code), tuple(need_tensor("z", z).shape))
     return (z.detach() - code).square().sum(-1), (z - code.detach()).square().sum(-1)
 
 
+@checked
 def averaged_codebook(
     codebook: Float[Tensor, "k d"],
     counts: Float[Tensor, " k"],
@@ -71,26 +73,25 @@ def averaged_codebook(
     of Lloyd's algorithm (k-means); a code that is never nearest stays where it is. van den Oord et al. (2017).
     """
     need_between("decay", decay, 0.0, 1.0)
-    k, d = need_tensor("codebook", codebook, 2).shape
-    need_shape("z", need_tensor("z", z, 2), (len(z), d))
-    need_shape("counts", need_tensor("counts", counts), (k,))
-    given = F.one_hot(nearest_code(z, codebook), k).to(z.dtype)  # (n, k)
+    given = F.one_hot(nearest_code(z, codebook), len(codebook)).to(z.dtype)  # (n, k)
     new_counts = decay * counts + (1 - decay) * given.sum(0)
     sums = decay * counts[:, None] * codebook + (1 - decay) * given.T @ z
     return torch.where(new_counts[:, None] > 0, sums / new_counts[:, None], codebook), new_counts
 
 
+@checked
 def perplexity(codes: Int64[Tensor, "*batch"], n_codes: int) -> Float[Tensor, ""]:
     """exp of the entropy of the codes' frequencies: how many codes are in use, counted by their use.
 
     Implements :eq:`eq-dis-perplexity`. From 1 to `n_codes`. Raises ValueError (a code out of range).
     """
     need_count("n_codes", n_codes)
-    need_levels("codes", need_tensor("codes", codes, floating=False), n_codes)
+    need_levels("codes", codes, n_codes)
     p = codes.flatten().bincount(minlength=n_codes).double() / codes.numel()
     return torch.special.entr(p).sum().exp()
 
 
+@checked
 def lloyd_max(k: int, n_steps: int = 2000) -> tuple[Float[Tensor, " k"], Float[Tensor, ""], Float[Tensor, ""]]:
     """(levels, mean squared error, entropy in nats) of the best quantiser of N(0, 1) to k levels, float64.
 
@@ -119,6 +120,7 @@ class VQVAE(nn.Module):
     `encode` and a prior over codes, `log_prob_bound` bounds log p(x). van den Oord, Vinyals & Kavukcuoglu (2017).
     """
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, int],
@@ -153,40 +155,46 @@ class VQVAE(nn.Module):
         """How many codes an image has."""
         return math.prod(self.sides[-1])
 
+    @checked
     def outputs(self, x: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch places d"]:
         """The encoder's vectors, before the nearest code takes their place."""
-        need_shape("x", need_tensor("x", x, 4), (len(x), 1, *self.sides[0]))
+        need_shape("x", need_like("x", x, self.codebook), (len(x), 1, *self.sides[0]))
         h = 2 * need_levels("x", x, self.levels) / (self.levels - 1) - 1
         for i, conv in enumerate(self.down):
             h = conv(F.silu(h) if i else h)
         return self.before(h).flatten(2).mT
 
+    @checked
     def encode(self, x: Float[Tensor, "batch 1 h w"]) -> Int64[Tensor, "batch places"]:
         """The codes of each image, row by row: a choice, with no chance in it."""
         return nearest_code(self.outputs(x), self.codebook)
 
+    @checked
     def logits(self, vectors: Float[Tensor, "batch places d"]) -> Float[Tensor, "batch h w levels"]:
         """What the decoder makes of vectors, codes or not: logits of each pixel's levels."""
-        h = self.after(vectors.mT.unflatten(2, self.sides[-1]))
+        need_shape("vectors", vectors, (len(vectors), self.n_places, self.codebook.shape[1]))
+        h = self.after(need_like("vectors", vectors, self.codebook).mT.unflatten(2, self.sides[-1]))
         for conv, (height, width) in zip(reversed(self.up), reversed(self.sides[:-1]), strict=True):
             h = F.pixel_shuffle(conv(F.silu(h)), 2)[:, :, :height, :width]
         return h.movedim(1, -1)
 
+    @checked
     def log_likelihood(
         self, x: Float[Tensor, "batch 1 h w"], vectors: Float[Tensor, "batch places d"]
     ) -> Float[Tensor, " batch"]:
         """log p(x | vectors), the mass of grey levels, in nats."""
-        need_shape("x", need_tensor("x", x, 4), (len(x), 1, *self.sides[0]))
+        need_shape("x", x, (len(x), 1, *self.sides[0]))
         log_p = self.logits(vectors).log_softmax(-1)
         return log_p.gather(-1, need_levels("x", x, self.levels)[:, 0].long()[..., None]).flatten(1).sum(1)
 
+    @checked
     def pixel_means(self, codes: Int64[Tensor, "batch places"]) -> Float[Tensor, "batch 1 h w"]:
         """E[x | codes], in grey levels."""
-        need_shape("codes", need_tensor("codes", codes, 2, floating=False), (len(codes), self.n_places))
-        need_levels("codes", codes, len(self.codebook))
+        need_levels("codes", need_shape("codes", codes, (len(codes), self.n_places)), len(self.codebook))
         p = self.logits(self.codebook[codes]).softmax(-1)
         return (p @ torch.arange(self.levels, dtype=p.dtype, device=p.device))[:, None]
 
+    @checked
     def loss_terms(self, x: Float[Tensor, "batch 1 h w"], *, beta: float = 0.25) -> dict[str, Float[Tensor, " batch"]]:
         """What is minimised, "loss" = "distortion" + codebook penalty + beta "commitment", and its parts, in nats.
 
@@ -200,6 +208,7 @@ class VQVAE(nn.Module):
         distortion = -self.log_likelihood(x, straight_through(code, z))
         return {"loss": distortion + pull + beta * commitment, "distortion": distortion, "commitment": commitment}
 
+    @checked
     def log_prob_bound(self, x: Float[Tensor, "batch 1 h w"], prior: CausalTransformer) -> Float[Tensor, " batch"]:
         """log p(x | codes) + log p(codes) at the encoder's codes: one term of the sum that p(x) is.
 
@@ -208,6 +217,7 @@ class VQVAE(nn.Module):
         codes = self.encode(x)
         return self.log_likelihood(x, self.codebook[codes]) + prior.log_prob(codes)
 
+    @checked
     @torch.no_grad()
     def restart(self, x: Float[Tensor, "batch 1 h w"], *, generator: torch.Generator | None = None) -> int:
         """Put every code that no place of `x` is nearest to on an encoder output of `x` drawn at random; how many."""

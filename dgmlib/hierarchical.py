@@ -23,10 +23,12 @@ from dgmlib.core import (
     Density,
     bernoulli,
     by_blocks,
+    checked,
     need_between,
     need_count,
     need_covariance,
     need_finite,
+    need_like,
     need_option,
     need_shape,
     need_tensor,
@@ -47,17 +49,19 @@ class Kernel(NamedTuple):
     cov: Float[Tensor, "b b"]
 
 
+@checked
 def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -> tuple[Tensor, Tensor]:
     """Mean and covariance of b when a has `mean` and `cov`.
 
     Implements :eq:`eq-hier-push`.
     """
-    rows, columns = need_tensor("kernel.weight", kernel.weight, 2).shape
-    need_shape("kernel.shift", kernel.shift, (rows,)), need_shape("kernel.cov", kernel.cov, (rows, rows))
-    need_shape("mean", mean, (columns,)), need_shape("cov", cov, (columns, columns))
+    (rows, columns), shift, noise = need_tensor("kernel.weight", kernel.weight, 2).shape, kernel.shift, kernel.cov
+    need_shape("kernel.shift", shift, (rows,)), need_shape("kernel.cov", noise, (rows, rows))
+    need_shape("mean", mean, (columns,))
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
 
 
+@checked
 def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -> Kernel:
     """The step b -> a of the same pair, when a has `mean` and `cov`: Bayes' rule.
 
@@ -76,6 +80,7 @@ class LinearChain(Density):
     (no kernel, shapes, or one whose output is not the input of the one below).
     """
 
+    @checked
     def __init__(self, kernels: Sequence[Sequence[Tensor | list]]):
         if not kernels:
             raise ValueError("kernels is empty, expected at least p(x | z_1)")
@@ -99,6 +104,7 @@ class LinearChain(Density):
             laws.insert(0, push(kernel, *laws[0]))
         return laws
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """The evidence log p(x): x is Gaussian, whatever the depth.
 
@@ -107,6 +113,7 @@ class LinearChain(Density):
         mean, cov = self.marginals()[0]
         return GaussianMixture([1.0], mean[None], cov[None]).log_prob(x)
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws of x, from the top down."""
         weight = self.kernels[-1].weight
@@ -125,6 +132,7 @@ class LinearChain(Density):
         return [reverse(kernel, *law) for kernel, law in zip(self.kernels, self.marginals()[1:], strict=True)]
 
 
+@checked
 def turned(upwards: Sequence[Kernel]) -> list[Kernel]:
     """The encoder q(z_1 | x) q(z_2 | z_1) ... written from the top: the same law, read in the other direction.
 
@@ -144,6 +152,7 @@ def turned(upwards: Sequence[Kernel]) -> list[Kernel]:
     return [*downwards, Kernel(slope, shift, cov)]
 
 
+@checked
 def factorised(chain: LinearChain) -> list[Kernel]:
     """The best encoder q(z_1 | x) q(z_2 | x) ... whose layers do not know of each other, in the form of `turned`.
 
@@ -168,12 +177,13 @@ class Terms(NamedTuple):
     rates: Float[Tensor, "batch layers"]
 
 
+@checked
 def linear_terms(chain: LinearChain, encoder: Sequence[Kernel], x: Float[Tensor, "batch d"]) -> Terms:
     """-E_q log p(x | z_1), and for each layer E_q KL(q(z_t | z_{t+1}, x) || p(z_t | z_{t+1})), with no sampling.
 
     Implements :eq:`eq-hier-linear-terms`. `encoder` is in the form of `turned`.
     """
-    x = need_finite("x", need_shape("x", need_tensor("x", x, 2), (len(x), chain.d))).to(torch.float64)
+    x = need_finite("x", need_shape("x", x, (len(x), chain.d))).to(torch.float64)
     if len(encoder) != chain.n_layers:
         raise ValueError(f"encoder has {len(encoder)} layers, expected {chain.n_layers} as the chain")
     rates, mean, cov = [], x.new_zeros(len(x), 0), x.new_zeros(0, 0)  # of the layer above: over the top there is none
@@ -206,9 +216,10 @@ def _eye(k: int, like: Tensor) -> Float[Tensor, "k k"]:
 
 # --- the pieces -----------------------------------------------------------------------------------------------------
 
-Law = Sequence[Float[Tensor, "*batch k"]]  # mean and log-variance of each coordinate
+Law = tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k"]]  # mean and log-variance of each coordinate
 
 
+@checked
 def combine(first: Law, second: Law) -> Law:
     """Mean and log-variance of the normalised product of two diagonal Gaussians: precisions add and weigh the means.
 
@@ -219,12 +230,13 @@ def combine(first: Law, second: Law) -> Law:
     return mean_a * (log_var - log_var_a).exp() + mean_b * (log_var - log_var_b).exp(), log_var
 
 
+@checked
 def floored(rates: Float[Tensor, "batch layers"], floor: float) -> Float[Tensor, "batch layers"]:
     """Each layer's rate, but at least `floor` nats: below it a layer costs the same whether it speaks or not.
 
     Implements :eq:`eq-hier-free-bits`. Kingma et al. (2016), "free bits", here per example.
     """
-    return need_tensor("rates", rates, 2).clamp(min=need_between("floor", floor, 0.0, math.inf))
+    return rates.clamp(min=need_between("floor", floor, 0.0, math.inf))
 
 
 class WarmUp(nn.Module):
@@ -233,6 +245,7 @@ class WarmUp(nn.Module):
     Bowman et al. (2016); Sønderby et al. (2016).
     """
 
+    @checked
     def __init__(self, n_calls: int):
         super().__init__()
         self.n_calls = need_count("n_calls", n_calls)
@@ -272,6 +285,7 @@ class HierarchicalVAE(nn.Module):
     Raises: TypeError, ValueError (sizes; `inference` unknown; data of another shape or dtype).
     """
 
+    @checked
     def __init__(
         self,
         d: int,
@@ -296,11 +310,13 @@ class HierarchicalVAE(nn.Module):
             MLP([k, h, out], activation) for k, h, out in zip(latents, hidden, outputs, strict=True)
         )
 
+    @checked
     def prior(self, z: Sequence[Tensor]) -> list[Law]:
         """Mean and log-variance of each layer in the model, given the draws `z` of all: zeros for the top."""
         below = [tuple(down(above).chunk(2, -1)) for down, above in zip(self.down[1:], z[1:], strict=True)]
         return [*below, (torch.zeros_like(z[-1]), torch.zeros_like(z[-1]))]
 
+    @checked
     def infer(
         self,
         x: Float[Tensor, "batch d"],
@@ -317,7 +333,7 @@ class HierarchicalVAE(nn.Module):
 
     def _noise(self, x: Tensor, n_samples: int, generator: torch.Generator | None) -> list[Tensor]:
         """What the walk draws of each layer, `(batch, n_samples, k)`, in its order."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
+        need_like("x", x, self.heads[0].weight)
         order = range(len(self.latents)) if self.inference == "bottom_up" else reversed(range(len(self.latents)))
         like = x[:, None, :1].expand(-1, need_count("n_samples", n_samples), -1)
         drawn = {t: randn_like(like.expand(-1, -1, self.latents[t]), generator=generator) for t in order}
@@ -346,11 +362,13 @@ class HierarchicalVAE(nn.Module):
                 p = self.down[t](layers[0].z).chunk(2, -1)
         return layers
 
+    @checked
     def log_likelihood(self, x: Float[Tensor, "batch d"], z: Float[Tensor, "*samples batch k"]) -> Tensor:
         """log p(x | z_1) for each sample and example, `(*samples, batch)`."""
-        need_shape("z", need_tensor("z", z), (*z.shape[:-1], self.latents[0]))
-        return bernoulli_log_prob(x, self.down[0](z))
+        need_shape("z", z, (*z.shape[:-1], self.latents[0]))
+        return bernoulli_log_prob(x, self.down[0](need_like("z", z, self.heads[0].weight)))
 
+    @checked
     def log_joint(self, x: Float[Tensor, "batch d"], z: Sequence[Float[Tensor, "*samples batch _"]]) -> Tensor:
         """log p(x, z_1, ..., z_T) for each sample and example.
 
@@ -359,6 +377,7 @@ class HierarchicalVAE(nn.Module):
         laws = zip(z, self.prior(z), strict=True)
         return self.log_likelihood(x, z[0]) + sum(normal_log_prob(part, *law) for part, law in laws)
 
+    @checked
     def sample_latents(
         self, n: int, top: Float[Tensor, "n k"] | None = None, *, generator: torch.Generator | None = None
     ) -> list[Float[Tensor, "n _"]]:
@@ -373,15 +392,18 @@ class HierarchicalVAE(nn.Module):
             z.insert(0, mean + (0.5 * log_var).exp() * randn_like(mean, generator=generator))
         return z
 
+    @checked
     def pixel_means(self, z: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch d"]:
         """E[x | z_1]."""
-        need_shape("z", need_tensor("z", z), (*z.shape[:-1], self.latents[0]))
-        return self.down[0](z).sigmoid()
+        need_shape("z", z, (*z.shape[:-1], self.latents[0]))
+        return self.down[0](need_like("z", z, self.heads[0].weight)).sigmoid()
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws from the model: latents from the top down, then pixels."""
         return bernoulli(self.pixel_means(self.sample_latents(n, generator=generator)[0]), generator=generator)
 
+    @checked
     @torch.no_grad()
     def log_prob_is(
         self,
@@ -423,6 +445,7 @@ def _wider(law: Law, widen: float, limit: Tensor | None = None) -> Law:
 # --- objectives -----------------------------------------------------------------------------------------------------
 
 
+@checked
 def log_weights(
     model: HierarchicalVAE,
     x: Float[Tensor, "batch d"],
@@ -443,6 +466,7 @@ def _log_ratio(model: HierarchicalVAE, x: Tensor, layers: Sequence[Layer]) -> Fl
     return model.log_likelihood(x, layers[0].z) + sum(ratios)
 
 
+@checked
 def unit_rates(model: HierarchicalVAE, layers: Sequence[Layer]) -> list[Float[Tensor, "samples batch _"]]:
     """What each unit costs at these draws, in nats: KL(q || p) in closed form where p is known before z is drawn.
 
@@ -457,6 +481,7 @@ def unit_rates(model: HierarchicalVAE, layers: Sequence[Layer]) -> list[Float[Te
     return rates
 
 
+@checked
 def elbo_terms(
     model: HierarchicalVAE, x: Float[Tensor, "batch d"], *, generator: torch.Generator | None = None
 ) -> Terms:
@@ -469,6 +494,7 @@ def elbo_terms(
     return Terms(-model.log_likelihood(x, layers[0].z[0]), torch.stack(rates, 1))
 
 
+@checked
 def elbo(
     model: HierarchicalVAE,
     x: Float[Tensor, "batch d"],
@@ -487,6 +513,7 @@ def elbo(
     return -distortion - beta * (floored(rates, floor) if floor else rates).sum(1)  # rates at a draw may be negative
 
 
+@checked
 @torch.no_grad()
 def unit_statistics(
     model: HierarchicalVAE,
@@ -502,7 +529,7 @@ def unit_statistics(
     layer above; the first does not.
     """
     rates, codes = [[] for _ in model.latents], [[] for _ in model.latents]
-    for part in need_tensor("x", x, 2).split(need_count("batch_size", batch_size)):
+    for part in x.split(need_count("batch_size", batch_size)):
         layers = model.infer(part, n_samples, generator=generator)
         for t, rate in enumerate(unit_rates(model, layers)):
             rates[t].append(rate.mean(0))

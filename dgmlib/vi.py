@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dgmlib.core import (
     can_read,
+    checked,
     need_between,
     need_count,
     need_covariance,
@@ -33,24 +34,27 @@ from dgmlib.worlds import LOG_2PI, LinearGaussian
 # --- weights: log w = log p(x, z) - log q(z | x) --------------------------------------------------------------------
 
 
+@checked
 def log_mean_exp(log_weights: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "..."]:
     """log of the mean of exp(log_weights) along `dim`, without overflow: -inf where every weight is zero.
 
     Implements :eq:`eq-log-mean-exp`.
     """
-    n = need_tensor("log_weights", log_weights).shape[dim]
-    return torch.logsumexp(log_weights, dim) - math.log(n)
+    need_between("dim", dim, -log_weights.ndim, log_weights.ndim - 1)
+    return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
 
 
+@checked
 def log_prob_is(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
     """log of (1/K) sum_k w_k, w_k = p(x, z_k) / q(z_k | x) at K draws from q: an estimate of log p(x), one a datum.
 
     Implements :eq:`eq-importance`. The mean inside is unbiased for p(x) if q > 0 wherever p(x, z) > 0; its logarithm
     is biased downwards. Estimates from disjoint halves combine: `log_mean_exp` of the two.
     """
-    return log_mean_exp(need_tensor("log_weights", log_weights, 2), 0)
+    return log_mean_exp(log_weights, 0)
 
 
+@checked
 def iwae_bound(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
     """The same number as `log_prob_is`, read as one draw of a lower bound: its mean is at most log p(x), rising with K.
 
@@ -59,26 +63,27 @@ def iwae_bound(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]
     return log_prob_is(log_weights)
 
 
+@checked
 def effective_sample_size(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
     """(sum_k w_k)^2 / sum_k w_k^2, between 1 and K; 0 where every weight is zero. Implements :eq:`eq-ess`. Kong, 1992.
 
     It measures the spread of the weights that were drawn: it cannot see a region that q never visits.
     """
-    need_tensor("log_weights", log_weights, 2)
     total = torch.logsumexp(log_weights, 0)
     size = (2 * total - torch.logsumexp(2 * log_weights, 0)).exp()
     return torch.where(total == -math.inf, 0.0, size)
 
 
+@checked
 def elbo(log_joint: Float[Tensor, "k batch"], log_q: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]:
     """(1/K) sum_k [log p(x, z_k) - log q(z_k | x)] at K draws from q: unbiased for the evidence lower bound.
 
     Implements :eq:`eq-elbo`. Jordan et al., 1999.
     """
-    need_shape("log_q", need_tensor("log_q", log_q), need_tensor("log_joint", log_joint, 2).shape)
     return (log_joint - log_q).mean(0)
 
 
+@checked
 def renyi2_gaussian(
     mean_p: Float[Tensor, "*batch d"],
     cov_p: Float[Tensor, "*batch_p d d"],
@@ -90,7 +95,6 @@ def renyi2_gaussian(
     Implements :eq:`eq-renyi2-gaussian`. Infinite unless 2 cov_q - cov_p is positive definite: a proposal with less
     than half the variance, in any direction, has weights of infinite variance.
     """
-    need_shape("mean_q", need_tensor("mean_q", mean_q), need_tensor("mean_p", mean_p).shape)
     need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
     need_covariance("cov_p", cov_p), need_covariance("cov_q", cov_q)
     root, failed = torch.linalg.cholesky_ex(2 * cov_q - cov_p)
@@ -103,10 +107,7 @@ def renyi2_gaussian(
 # --- Gaussian variational laws --------------------------------------------------------------------------------------
 
 
-def _need_gaussian(mean: Tensor, chol: Tensor) -> None:
-    need_shape("chol", need_tensor("chol", chol), (*need_tensor("mean", mean, 2).shape, mean.shape[1]))
-
-
+@checked
 def gaussian_sample(
     mean: Float[Tensor, "batch d"],
     chol: Float[Tensor, "batch d d"],
@@ -115,11 +116,11 @@ def gaussian_sample(
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "k batch d"]:
     """`n_samples` draws z = mean + chol eps, eps ~ N(0, I), differentiable in both parameters."""
-    _need_gaussian(mean, chol)
     like = mean[:, None].expand(-1, need_count("n_samples", n_samples), -1)
     return reparameterize(mean, chol, randn_like(like, generator=generator).movedim(1, 0))
 
 
+@checked
 def reparameterize(
     mean: Float[Tensor, "batch d"], chol: Float[Tensor, "batch d d"], noise: Float[Tensor, "k batch d"]
 ) -> Float[Tensor, "k batch d"]:
@@ -127,26 +128,23 @@ def reparameterize(
 
     Implements :eq:`eq-reparameterisation`. Kingma and Welling, 2014.
     """
-    _need_gaussian(mean, chol)
-    need_shape("noise", need_tensor("noise", noise, 3), (noise.shape[0], *mean.shape))
     return mean + torch.einsum("bij,kbj->kbi", chol, noise)
 
 
+@checked
 def gaussian_log_prob(
     z: Float[Tensor, "k batch d"], mean: Float[Tensor, "batch d"], chol: Float[Tensor, "batch d d"]
 ) -> Float[Tensor, "k batch"]:
     """log N(z; mean, chol chol^T) of each draw. Implements :eq:`eq-gaussian-log-prob`."""
-    _need_gaussian(mean, chol)
-    need_shape("z", need_tensor("z", z, 3), (z.shape[0], *mean.shape))
     noise = torch.linalg.solve_triangular(chol, (z - mean).permute(1, 2, 0), upper=False)  # (batch, d, k)
     log_det = _log_det(chol)
     return (-noise.square().sum(1) / 2 - mean.shape[1] * LOG_2PI / 2 - log_det[:, None]).T
 
 
+@checked
 def gaussian_entropy(chol: Float[Tensor, "batch d d"]) -> Float[Tensor, " batch"]:
     """d/2 log(2 pi e) + log|det chol|, the entropy of N(., chol chol^T). Implements :eq:`eq-gaussian-entropy`."""
-    d = need_tensor("chol", chol, 3).shape[-1]
-    return d * (LOG_2PI + 1) / 2 + _log_det(chol)
+    return chol.shape[-1] * (LOG_2PI + 1) / 2 + _log_det(chol)
 
 
 def _log_det(chol: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
@@ -157,21 +155,23 @@ def _log_det(chol: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
 # --- a model whose evidence is known --------------------------------------------------------------------------------
 
 
+@checked
 def standard_normal_log_prob(z: Float[Tensor, "k batch d"]) -> Float[Tensor, "k batch"]:
     """log N(z; 0, I), the prior of the latents."""
-    return -(need_tensor("z", z, 3).square().sum(-1) + z.shape[-1] * LOG_2PI) / 2
+    return -(z.square().sum(-1) + z.shape[-1] * LOG_2PI) / 2
 
 
+@checked
 def log_likelihood_linear(
     world: LinearGaussian, x: Float[Tensor, "batch d"], z: Float[Tensor, "k batch latent"]
 ) -> Float[Tensor, "k batch"]:
     """log p(x | z) = log N(x; W z + mu, sigma^2 I) of a `LinearGaussian`. Implements :eq:`eq-linear-likelihood`."""
-    need_shape("x", need_tensor("x", x, 2), (x.shape[0], world.d))
-    need_shape("z", need_tensor("z", z, 3), (z.shape[0], x.shape[0], world.k))
+    need_shape("x", x, (len(x), world.d)), need_shape("z", z, (len(z), len(x), world.k))
     residual = (x - world.mean - z @ world.weight.T) / world.noise_std
     return -residual.square().sum(-1) / 2 - world.d * (LOG_2PI / 2 + math.log(world.noise_std))
 
 
+@checked
 def elbo_linear(
     world: LinearGaussian,
     x: Float[Tensor, "batch d"],
@@ -182,7 +182,6 @@ def elbo_linear(
 
     Implements :eq:`eq-elbo-linear`: log p(x | z) at the mean, less tr(W C W^T)/(2 sigma^2), less KL(q || N(0, I)).
     """
-    _need_gaussian(mean, chol)
     blur = (world.weight @ chol).square().sum((-2, -1)) / (2 * world.noise_std**2)
     identity = torch.eye(world.k, dtype=mean.dtype, device=mean.device)
     rate = kl_gaussian(mean, chol @ chol.mT, torch.zeros_like(mean[0]), identity)
@@ -192,12 +191,6 @@ def elbo_linear(
 # --- gradients of an expectation ------------------------------------------------------------------------------------
 
 Values = Callable[[Tensor], Tensor]  # (n, d) -> (n,)
-
-
-def _need_diagonal(mean: Tensor, std: Tensor, noise: Tensor) -> None:
-    need_shape("std", need_tensor("std", std), need_tensor("mean", mean, 1).shape)
-    need_shape("noise", need_tensor("noise", noise, 2), (noise.shape[0], mean.shape[0]))
-    need_positive("std", std)
 
 
 def need_positive(name: str, x: Tensor) -> Tensor:
@@ -212,6 +205,7 @@ def one_a_row(f: Values, z: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     return need_shape("f(z)", need_tensor("f(z)", f(z)), (len(z),))
 
 
+@checked
 def pathwise_gradient(
     f: Values, mean: Float[Tensor, " d"], std: Float[Tensor, " d"], noise: Float[Tensor, "n d"]
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
@@ -219,11 +213,12 @@ def pathwise_gradient(
 
     Implements :eq:`eq-pathwise`. Unbiased when f is differentiable and does not jump; for a step it returns 0.
     """
-    _need_diagonal(mean, std, noise)
+    need_positive("std", std)
     slope = torch.func.grad(lambda z: one_a_row(f, z).sum())(mean + std * noise)
     return slope, slope * noise
 
 
+@checked
 def score_function_gradient(
     f: Values,
     mean: Float[Tensor, " d"],
@@ -236,11 +231,12 @@ def score_function_gradient(
     Implements :eq:`eq-score-function`. Unbiased for any f, and for any baseline that does not look at the row it
     multiplies. Williams, 1992.
     """
-    _need_diagonal(mean, std, noise)
+    need_positive("std", std)
     advantage = one_a_row(f, mean + std * noise)[:, None] - baseline
     return advantage * noise / std, advantage * (noise.square() - 1) / std
 
 
+@checked
 def best_baseline(
     values: Float[Tensor, " n"], score: Float[Tensor, "n d"], weights: Float[Tensor, " n"]
 ) -> Float[Tensor, " d"]:
@@ -248,9 +244,8 @@ def best_baseline(
 
     Implements :eq:`eq-best-baseline`. `weights` are the probabilities of the rows. It is not E f.
     """
-    need_shape("values", need_tensor("values", values), need_probabilities("weights", weights, 1).shape)
-    need_shape("score", need_tensor("score", score, 2), (values.shape[0], score.shape[1]))
-    squares = weights[:, None] * need_finite("score", score).square()
+    need_finite("values", values), need_finite("score", score)
+    squares = need_probabilities("weights", weights)[:, None] * score.square()
     need_positive("the mean square of score", squares.sum(0))
     return (squares * values[:, None]).sum(0) / squares.sum(0)
 
@@ -258,6 +253,7 @@ def best_baseline(
 # --- fitting q ------------------------------------------------------------------------------------------------------
 
 
+@checked
 def svi(
     log_joint: Values,
     mean: Float[Tensor, "batch d"],
@@ -276,7 +272,6 @@ def svi(
     """
     need_count("n_steps", n_steps)
     need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
-    need_shape("log_std", need_tensor("log_std", log_std), need_tensor("mean", mean, 2).shape)
     mean, log_std = (need_finite("start", part).detach().clone().requires_grad_() for part in (mean, log_std))
     optimizer = torch.optim.Adam([mean, log_std], lr=step_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
@@ -291,6 +286,7 @@ def svi(
     return mean.detach(), log_std.detach()
 
 
+@checked
 def cavi_gaussian(
     mean: Float[Tensor, " d"], precision: Float[Tensor, "d d"], start: Float[Tensor, " d"], n_sweeps: int
 ) -> Float[Tensor, "sweeps d"]:
@@ -299,14 +295,12 @@ def cavi_gaussian(
     Implements :eq:`eq-cavi`: m_i <- mean_i - sum_{j != i} precision_ij (m_j - mean_j) / precision_ii, one coordinate at
     a time. The variance of factor i is 1 / precision_ii from the first update on.
     """
-    d = need_tensor("mean", mean, 1).shape[0]
-    need_shape("precision", need_tensor("precision", precision), (d, d))
-    path = [need_shape("start", need_tensor("start", start), (d,))]
     need_count("n_sweeps", n_sweeps)
     need_finite("mean", mean), need_finite("start", start), need_covariance("precision", precision)
+    path = [start]
     for _ in range(n_sweeps):
         offset = path[-1] - mean
-        for i in range(d):
+        for i in range(len(mean)):
             offset[i] -= precision[i] @ offset / precision[i, i]
         path.append(mean + offset)
     return torch.stack(path)
@@ -322,6 +316,7 @@ class MixturePosterior(NamedTuple):
     elbo: Float[Tensor, " sweeps"]
 
 
+@checked
 def cavi_mixture(
     x: Float[Tensor, "n d"],
     responsibilities: Float[Tensor, "n k"],
@@ -336,9 +331,7 @@ def cavi_mixture(
     sweep, which never falls. With a small `concentration` components that are not needed lose their data.
     Attias, 1999.
     """
-    n, d = need_finite("x", need_tensor("x", x, 2)).shape
-    r = need_probabilities("responsibilities", responsibilities, 2)
-    need_shape("responsibilities", r, (n, r.shape[1]))
+    d, r = need_finite("x", x).shape[1], need_probabilities("responsibilities", responsibilities)
     for name, value in (("concentration", concentration), ("prior_std", prior_std), ("noise_std", noise_std)):
         need_between(name, value, 0.0, math.inf, open_ends=True)
     prior = x.new_full((r.shape[1],), concentration)
@@ -365,6 +358,7 @@ def _log_beta(alpha: Tensor) -> Tensor:
 # --- annealed importance sampling -----------------------------------------------------------------------------------
 
 
+@checked
 def tempered_posterior(
     world: LinearGaussian, x: Float[Tensor, "batch d"], beta: float
 ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "latent latent"]]:
@@ -373,13 +367,14 @@ def tempered_posterior(
     Implements :eq:`eq-tempered`: S = (I + beta W^T W / sigma^2)^-1, m = beta S W^T (x - mu) / sigma^2.
     """
     need_between("beta", beta, 0.0, 1.0)
-    need_finite("x", need_shape("x", need_tensor("x", x, 2), (x.shape[0], world.d)))
+    need_finite("x", need_shape("x", x, (len(x), world.d)))
     slope = beta / world.noise_std**2
     identity = torch.eye(world.k, dtype=world.weight.dtype, device=world.weight.device)
     cov = torch.cholesky_inverse(torch.linalg.cholesky(identity + slope * world.weight.T @ world.weight))
     return slope * (x - world.mean) @ world.weight @ cov, cov
 
 
+@checked
 def tempered_step(
     world: LinearGaussian,
     x: Float[Tensor, "batch d"],
@@ -394,12 +389,12 @@ def tempered_step(
     """
     need_between("persistence", persistence, 0.0, 1.0)
     mean, cov = tempered_posterior(world, x, beta)
-    need_shape("z", need_tensor("z", z, 3), (z.shape[0], *mean.shape))
-    need_shape("noise", need_tensor("noise", noise), z.shape)
+    need_shape("z", z, (len(z), *mean.shape))
     fresh = noise @ torch.linalg.cholesky(cov).T
     return mean + persistence * (z - mean) + math.sqrt(1 - persistence**2) * fresh
 
 
+@checked
 def annealed_importance(
     log_likelihood: Values,
     z: Float[Tensor, "k batch latent"],
@@ -414,14 +409,15 @@ def annealed_importance(
     the law tempered by beta as it is. exp(log w) has mean Z(betas[-1]) / Z(betas[0]): p(x) from 0 to 1, starting at
     the prior, and 1 / p(x) from 1 to 0, starting at the posterior, which bounds log p(x) from above. Neal, 2001.
     """
-    if need_tensor("betas", betas, 1).shape[0] < 2:
+    if len(betas) < 2:
         raise ValueError("betas has one entry, expected a path of at least two")
     if not ((betas >= 0) & (betas <= 1)).all():
         raise ValueError(f"betas reaches from {betas.min():.3g} to {betas.max():.3g}, expected numbers in [0, 1]")
-    log_weights = torch.zeros_like(need_tensor("z", z, 3).sum(-1))
+    log_weights = torch.zeros_like(z[..., 0])
     steps = list(pairwise(betas.tolist()))
     for t, (here, there) in enumerate(steps):
-        log_weights = log_weights + (there - here) * log_likelihood(z)
+        values = need_shape("log_likelihood(z)", log_likelihood(z), tuple(log_weights.shape))
+        log_weights = log_weights + (there - here) * values
         if t + 1 < len(steps):
             z = kernel(z, there, generator)
     return log_weights

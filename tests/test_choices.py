@@ -366,11 +366,9 @@ def test_noise_in_half_precision_has_the_tails_of_its_law(draw):
 ROW = f64((0.1, 0.2, 0.3))
 REFUSED = {
     "baseline has shape (3, 1), expected one number, or (8,)": lambda: choices.surrogate(Q, Q, torch.zeros(3, 1)),
-    "baseline has shape (8, 1), expected one number, or (8,)": lambda: choices.score_function_gradient(
-        Q, SCORE, Q[:, None]
-    ),
+    "baseline has shape (8, 1), expected 1 axes: (#n,)": lambda: choices.score_function_gradient(Q, SCORE, Q[:, None]),
     "baseline has shape (3,), expected one number, or (8,)": lambda: choices.surrogate(Q, Q, LOGITS),
-    "height has shape (8,), expected one number, or ()": lambda: choices.plane_gradient(Q, STATES, LOGITS, Q, SLOPE),
+    "height has shape (8,), expected 0 axes: ()": lambda: choices.plane_gradient(Q, STATES, LOGITS, Q, SLOPE),
     "f(z) has shape (8, 1), expected (8,)": lambda: choices.exact_gradient(lambda z: z[:, :1], LOGITS),
     "f(z) has shape (8, 1), expected (8,) ": lambda: choices.relaxed_gradient(lambda z: z[:, :1], LOGITS, STATES, 1.0),
     "f(z) has shape (8, 1), expected (8,)  ": lambda: choices.straight_through_gradient(
@@ -390,12 +388,12 @@ REFUSED = {
     ),
     "logits has shape (2,), expected (3,)": lambda: choices.bit_score(STATES, LOGITS[:2]),
     "z has dtype torch.int64, expected a floating dtype": lambda: choices.bit_score(STATES.long(), LOGITS),
-    "logits has shape (1, 3), expected 1 axes": lambda: choices.exact_gradient(quadratic, LOGITS[None]),
+    "logits has shape (1, 3), expected 1 axes: (bits,)": lambda: choices.exact_gradient(quadratic, LOGITS[None]),
     "d is 17, expected at most 16: 2^d states are listed": lambda: choices.exact_gradient(sum, torch.zeros(17)),
     "score has shape (8, 3), expected (7, 3)": lambda: choices.score_function_gradient(Q[:7], SCORE),
-    "values has shape (1, 8), expected 1 axes": lambda: choices.score_function_gradient(Q[None], SCORE),
+    "values has shape (1, 8), expected 1 axes: (n,)": lambda: choices.score_function_gradient(Q[None], SCORE),
     "values has 1 draws, expected at least 2, as each is judged by the others": lambda: choices.leave_one_out(Q[:1]),
-    "values has 0 draws, expected at least 2, as each is judged by the others": lambda: choices.leave_one_out(Q[0]),
+    "values has shape (), expected (k, *batch)": lambda: choices.leave_one_out(Q[0]),
     "z has shape (8, 3), expected (7, 3)": lambda: choices.plane_gradient(Q[:7], STATES, LOGITS, 0.0, SLOPE),
     "slope has shape (2,), expected (3,)": lambda: choices.plane_gradient(Q, STATES, LOGITS, 0.0, SLOPE[:2]),
     "log_q has shape (7,), expected (8,)": lambda: choices.surrogate(Q, Q[:7]),
@@ -403,9 +401,9 @@ REFUSED = {
     "x has dtype torch.int64, expected a floating dtype": lambda: choices.gumbel_like(STATES.long()),
     "x is a int, expected a torch.Tensor": lambda: choices.logistic_like(3),
     "temperature is 0.0, expected a number in (0.0, inf)": lambda: choices.gumbel_softmax(LOGITS, STATES, 0.0),
-    "logits has shape (2,), expected (3,) ": lambda: choices.gumbel_softmax(LOGITS[:2], STATES, 1.0),
+    "gumbels has shape (8, 3), expected (8, 2)": lambda: choices.gumbel_softmax(LOGITS[:2], STATES, 1.0),
     "temperature is -1.0, expected a number in (0.0, inf)": lambda: choices.relaxed_bits(LOGITS, STATES, -1.0),
-    "logits has shape (2,), expected (3,)  ": lambda: choices.relaxed_bits(LOGITS[:2], STATES, 1.0),
+    "logistic has shape (8, 3), expected (8, 2)": lambda: choices.relaxed_bits(LOGITS[:2], STATES, 1.0),
     "soft has shape (2,), expected (3,)": lambda: choices.straight_through(LOGITS, LOGITS[:2]),
     "hard is a list, expected a torch.Tensor": lambda: choices.straight_through([1.0], LOGITS),
     "logistic has shape (8, 2), expected (8, 3)": lambda: choices.relaxed_gradient(
@@ -413,8 +411,10 @@ REFUSED = {
     ),
     "temperature is 0, expected a number in (0.0, inf)": lambda: choices.relaxed_gradient(quadratic, LOGITS, STATES, 0),
     "z has shape (8, 2), expected (8, 3)": lambda: choices.straight_through_gradient(quadratic, LOGITS, STATES[:, :2]),
-    "z has shape (3,), expected 2 axes": lambda: choices.straight_through_gradient(quadratic, LOGITS, STATES[0]),
-    "slope has shape (3,), expected (2,)": lambda: choices.relaxed_moments(SLOPE, CURVATURE, LOGITS[:2], 1.0),
+    "z has shape (3,), expected 2 axes: (n, 3)": lambda: choices.straight_through_gradient(
+        quadratic, LOGITS, STATES[0]
+    ),
+    "logits has shape (2,), expected (3,)  ": lambda: choices.relaxed_moments(SLOPE, CURVATURE, LOGITS[:2], 1.0),
     "curvature has shape (2, 3), expected (3, 3)": lambda: choices.relaxed_moments(SLOPE, CURVATURE[:2], LOGITS, 1.0),
     "temperature is inf, expected a number in (0.0, inf)": lambda: choices.relaxed_moments(
         SLOPE, CURVATURE, LOGITS, math.inf
@@ -423,7 +423,7 @@ REFUSED = {
     "d is 2.0, expected an int": lambda: BitVAE(2.0, 3),
     "x has shape (3, 3), expected (3, 4)": lambda: bit_vae().log_prob(X[:, :3]),
     "x has shape (3, 3), expected (3, 4) ": lambda: bit_vae().elbo(X[:, :3], "exact"),
-    "x has shape (4,), expected 2 axes": lambda: bit_vae().log_likelihood(X[0], STATES[:1]),
+    "x has shape (4,), expected 2 axes: (batch, 4)": lambda: bit_vae().log_likelihood(X[0], STATES[:1]),
     "estimator is 'best', expected one of 'exact', 'score', 'leave-one-out', 'relaxed', 'straight-through'": lambda: (
         bit_vae().elbo(X, "best")
     ),
@@ -441,7 +441,7 @@ REFUSED = {
     "x has shape (3, 3), expected (3, 4)   ": lambda: label_vae().unlabelled_elbo(X[:, :3]),
     "n_samples is 1, expected at least 2": lambda: label_vae().unlabelled_elbo(X, n_samples=1),
     "logits has shape (1, 2), expected (1, 3)": lambda: choices.label_sum(ROW, ROW[:, :2]),
-    "bounds has shape (3,), expected 2 axes": lambda: choices.label_sum(ROW[0], ROW[0]),
+    "bounds has shape (3,), expected 2 axes: (batch, classes)": lambda: choices.label_sum(ROW[0], ROW[0]),
 }
 
 

@@ -217,14 +217,14 @@ REFUSED = {
     "x has values from 0 to 4, expected whole numbers from 0 to 2 ": lambda: vqvae().log_likelihood(
         2 * pictures(), torch.zeros(3, 4, 2).double()
     ),
-    "x has shape (3, 6, 5), expected 4 axes  ": lambda: vqvae().log_likelihood(
+    "x has shape (3, 6, 5), expected 4 axes: (batch, 1, h, w)  ": lambda: vqvae().log_likelihood(
         pictures()[:, 0], torch.zeros(3, 4, 2).double()
     ),
     "codes has values from 0 to 5, expected whole numbers from 0 to 3": lambda: vqvae().pixel_means(
         torch.tensor([[0, 1, 2, 5]])
     ),
-    "z has shape (8, 3), expected (8, 2)": lambda: discrete.nearest_code(STATES, STATES[:, :2]),
-    "codebook has shape (3,), expected 2 axes": lambda: discrete.nearest_code(STATES, LOGITS),
+    "codebook has shape (8, 2), expected (8, 3)": lambda: discrete.nearest_code(STATES, STATES[:, :2]),
+    "codebook has shape (3,), expected 2 axes: (k, 3)": lambda: discrete.nearest_code(STATES, LOGITS),
     "code has shape (7, 3), expected (8, 3)": lambda: discrete.vq_penalties(STATES, STATES[:7]),
     "z has dtype torch.int64, expected a floating dtype ": lambda: discrete.vq_penalties(STATES.long(), STATES),
     "decay is 1.5, expected a number in [0.0, 1.0]": lambda: discrete.averaged_codebook(STATES, Q, STATES, 1.5),
@@ -246,9 +246,9 @@ REFUSED = {
     "x has dtype torch.int64, expected a floating dtype  ": lambda: vqvae().loss_terms(pictures().long()),
     "beta is -1.0, expected a number in [0.0, inf]": lambda: vqvae().loss_terms(pictures(), beta=-1.0),
     "codes has shape (3, 5), expected (3, 4)": lambda: vqvae().pixel_means(torch.zeros(3, 5).long()),
-    "codes has shape (4,), expected 2 axes": lambda: vqvae().pixel_means(torch.zeros(4).long()),
-    "x has shape (3, 6, 5), expected 4 axes": lambda: vqvae().restart(pictures()[:, 0]),
-    "x has shape (3, 6, 5), expected 4 axes ": lambda: vqvae().log_prob_bound(pictures()[:, 0], None),
+    "codes has shape (4,), expected 2 axes: (batch, places)": lambda: vqvae().pixel_means(torch.zeros(4).long()),
+    "x has shape (3, 6, 5), expected 4 axes: (batch, 1, h, w)": lambda: vqvae().restart(pictures()[:, 0]),
+    "x has shape (3, 6, 5), expected 4 axes: (batch, 1, h, w) ": lambda: vqvae().log_prob_bound(pictures()[:, 0], None),
 }
 
 

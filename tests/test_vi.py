@@ -543,7 +543,11 @@ REFUSALS = {
         r"mean_q has shape \(1,\), expected \(2,\)",
     ),
     "renyi, int": (lambda: vi.renyi2_gaussian(W2[0].long(), W2, W2[0], W2), TypeError, "mean_p has dtype torch.int64"),
-    "chol": (lambda: vi.gaussian_sample(W2, W2, 3), ValueError, r"chol has shape \(2, 2\), expected \(2, 2, 2\)"),
+    "chol": (
+        lambda: vi.gaussian_sample(W2, W2, 3),
+        ValueError,
+        r"chol has shape \(2, 2\), expected 3 axes: \(2, 2, 2\)",
+    ),
     "n_samples": (lambda: vi.gaussian_sample(PRIOR, ROOT, 0), ValueError, "n_samples is 0, expected at least 1"),
     "noise": (
         lambda: vi.reparameterize(PRIOR, ROOT, randn(4, 1, 2)),
@@ -559,7 +563,7 @@ REFUSALS = {
     "z, batch": (
         lambda: vi.gaussian_log_prob(randn(4, 1, 2), PRIOR, ROOT),
         ValueError,
-        r"z has shape \(4, 1, 2\), expected \(4, 3, 2\)",
+        r"mean has shape \(3, 2\), expected \(1, 2\)",
     ),
     "entropy": (lambda: vi.gaussian_entropy(W2), ValueError, r"chol has shape \(2, 2\), expected 3 axes"),
     "entropy, int": (lambda: vi.gaussian_entropy(ROOT.long()), TypeError, "chol has dtype torch.int64"),
@@ -577,9 +581,14 @@ REFUSALS = {
     ),
     "elbo-linear": (lambda: vi.elbo_linear(WORLD, X, PRIOR, W2), ValueError, r"chol has shape \(2, 2\), expected"),
     "elbo-linear, x": (
-        lambda: vi.elbo_linear(WORLD, W2, PRIOR, ROOT),
+        lambda: vi.elbo_linear(WORLD, W2, PRIOR[:2], ROOT[:2]),
         ValueError,
         r"x has shape \(2, 2\), expected \(2, 3\)",
+    ),
+    "elbo-linear, batch": (
+        lambda: vi.elbo_linear(WORLD, W2, PRIOR, ROOT),
+        ValueError,
+        r"mean has shape \(3, 2\), expected \(2, 2\)",
     ),
     "pathwise, noise": (
         lambda: vi.pathwise_gradient(torch.sum, W2[0], W2[0], randn(3, 1)),
@@ -604,7 +613,7 @@ REFUSALS = {
     "baseline": (
         lambda: vi.best_baseline(f64(1.0), W2, f64(0.5, 0.5)),
         ValueError,
-        r"values has shape \(1,\), expected \(2,\)",
+        r"score has shape \(2, 2\), expected \(1, 2\)",
     ),
     "baseline, score": (
         lambda: vi.best_baseline(W2[0], W2[:1], f64(0.5, 0.5)),
