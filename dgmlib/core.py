@@ -409,3 +409,23 @@ def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
     if excess > 1e-9 + (100 + 4 * p.shape[-1]) * torch.finfo(p.dtype).eps:
         raise ValueError(f"{name} sums to one only within {excess:.3g}, expected probabilities along the last axis")
     return p
+
+
+def need_precise(name: str, x: Tensor) -> Tensor:
+    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
+    return x
+
+
+def need_symmetric(name: str, x: Tensor) -> Tensor:
+    """Return `x` (..., d, d) if it is finite and equals its transpose up to rounding in single precision.
+
+    Raises TypeError (half precision), ValueError (not square, NaN, asymmetric).
+    """
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected square matrices")
+    need_finite(name, need_precise(name, x))
+    if _readable(x) and (asymmetry := (x - x.mT).abs().max().item()) > 1e-5 * x.abs().max().item():
+        raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected symmetric matrices")
+    return x
