@@ -7,10 +7,12 @@ An `Autoencoder` is an encoder and a decoder, nothing more; what it learns is de
     loss = lambda model, x, generator: denoising_error(model, x, 0.3, generator=generator)     # denoising
     loss = lambda model, x: reconstruction_error(model, x) + 0.1 * contraction(model.encode, x)  # contractive
 
+Objectives and networks do not look at values: a NaN in goes to NaN out.
 The linear autoencoder is a pair of matrices, decoder U (d, k) and encoder V (k, d), on centred data of covariance S.
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -18,8 +20,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dgmlib.core import checked, need_between, need_count, need_finite, need_like, need_shape, need_tensor, randn_like
-from dgmlib.mixtures import need_precise, need_symmetric
+from dgmlib.core import (
+    checked,
+    need_between,
+    need_count,
+    need_finite,
+    need_like,
+    need_precise,
+    need_shape,
+    need_symmetric,
+    need_tensor,
+    randn_like,
+)
 from dgmlib.nets import MLP
 from dgmlib.worlds import LOG_2PI
 
@@ -42,7 +54,7 @@ def linear_loss(
 ) -> Float[Tensor, ""]:
     """E ||x - U V x||^2 = tr (I - U V) S (I - U V)^T over centred data of covariance S: one number, not one a datum.
 
-    Implements :eq:`eq-ae-linear-loss`. NaN passes through. Raises ValueError (shapes). Baldi & Hornik (1989).
+    Implements :eq:`eq-ae-linear-loss`. Raises ValueError (shapes). Baldi & Hornik (1989).
     """
     need_like("encoder", encoder, need_like("decoder", decoder, cov))
     residual = torch.eye(len(cov), dtype=cov.dtype, device=cov.device) - decoder @ encoder
@@ -159,7 +171,7 @@ def dense_autoencoder(
     `dense_autoencoder([64, 128, 8])` is 64-128-8-128-64. `activation` stands between the layers, `code` acts on the
     code, the output is linear. Raises ValueError, TypeError (sizes).
     """
-    return Autoencoder(nn.Sequential(*MLP(sizes, activation), code()), MLP(list(reversed(sizes)), activation))
+    return Autoencoder(MLP(sizes, activation).append(code()), MLP(list(reversed(sizes)), activation))
 
 
 @checked
@@ -212,9 +224,13 @@ class IndexCode:
 def reconstruction_error(model: nn.Module, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
     """||x - g(f(x))||^2 for each example, summed over coordinates.
 
-    Implements :eq:`eq-ae-loss`. NaN passes through. Raises ValueError (shapes, the model's output among them).
+    Implements :eq:`eq-ae-loss`. Raises ValueError (shapes, the model's output among them).
     """
-    return (x - need_shape("model(x)", model(x), tuple(x.shape))).square().sum(1)
+    return (x - _reconstruction(model, x)).square().sum(1)
+
+
+def _reconstruction(model: nn.Module, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+    return need_shape("model(x)", need_tensor("model(x)", model(x)), tuple(x.shape))
 
 
 @checked
@@ -223,12 +239,12 @@ def denoising_error(
 ) -> Float[Tensor, " batch"]:
     """||x - r(x + noise_std eps)||^2 at one draw of eps ~ N(0, I) an example: corrupted input, clean target.
 
-    Implements :eq:`eq-ae-denoising`. NaN in `x` passes through. Raises ValueError (a noise_std below 0; shapes, the
-    model's output among them). Vincent et al. (2008).
+    Implements :eq:`eq-ae-denoising`. Raises ValueError (a noise_std below 0; shapes, the model's output among them).
+    Vincent et al. (2008).
     """
-    need_between("noise_std", noise_std, 0.0, math.inf)
+    need_between("noise_std", noise_std, 0.0, sys.float_info.max)
     noisy = x + noise_std * randn_like(x, generator=generator)
-    return (x - need_shape("model(x)", model(noisy), tuple(x.shape))).square().sum(1)
+    return (x - _reconstruction(model, noisy)).square().sum(1)
 
 
 @checked
@@ -236,13 +252,11 @@ def contraction(encoder: Callable[[Tensor], Tensor], x: Float[Tensor, "batch d"]
     """||df/dx||_F^2 at each example: how much a small step of the input moves the code, by autograd.
 
     Implements :eq:`eq-ae-contraction`. `encoder` maps (batch, d) to (batch, k), row by row. Differentiable; costs k
-    backward passes. Rifai et al. (2011), "Contractive auto-encoders".
+    backward passes. Raises ValueError (codes without two axes, NaN: a slope of 0 or 1 would not show it). Rifai et al.
+    (2011), "Contractive auto-encoders".
     """
-
-    def code(row: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
-        return need_tensor("encoder(x)", encoder(row[None]), 2)[0]
-
-    jacobian = torch.func.vmap(torch.func.jacrev(code))(x)
+    need_tensor("encoder(x)", encoder(need_finite("x", x)[:1]), 2)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: encoder(row[None])[0]))(x)
     return jacobian.square().sum((1, 2))
 
 
@@ -329,7 +343,7 @@ def wiener_filter(cov: Float[Tensor, "d d"], noise_std: float) -> Float[Tensor, 
 
     Implements :eq:`eq-ae-wiener`. For centred data of covariance S. Raises ValueError (a noise_std of 0 or below).
     """
-    need_between("noise_std", noise_std, 0.0, math.inf, open_ends=True)
+    need_between("noise_std", noise_std, 0.0, math.sqrt(sys.float_info.max), open_ends=True)
     need_symmetric("cov", cov)
     noisy = cov + noise_std**2 * torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
     return torch.linalg.solve(noisy, cov).mT
@@ -339,11 +353,11 @@ def wiener_filter(cov: Float[Tensor, "d d"], noise_std: float) -> Float[Tensor, 
 def psnr(x: Float[Tensor, "batch d"], y: Float[Tensor, "batch d"], peak: float = 1.0) -> Float[Tensor, " batch"]:
     """Peak signal-to-noise ratio in decibels: 10 log10(peak^2 / mean squared error over the pixels of one image).
 
-    Implements :eq:`eq-ae-psnr`. Infinite for equal images; NaN passes through. Raises ValueError (shapes, a peak of 0
+    Implements :eq:`eq-ae-psnr`. Infinite for equal images. Raises ValueError (shapes, a peak of 0
     or below).
     """
     need_between("peak", peak, 0.0, math.inf, open_ends=True)
-    return -10 * ((x - y).square().mean(1) / peak**2).log10()
+    return 20 * math.log10(peak) - 10 * (x - y).square().mean(1).log10()
 
 
 @checked
@@ -353,8 +367,8 @@ def code_length(
     """Bits that store each code, its numbers rounded to multiples of `step`, under a Gaussian for each coordinate.
 
     Implements :eq:`eq-ae-bits`: -log2 of the Gaussian's mass on the cells that the code falls in, computed in float64.
-    An arithmetic coder attains it up to a bit or two an image. NaN passes through. Raises ValueError (shapes, a step or
-    a deviation that is not positive).
+    An arithmetic coder attains it up to a bit or two an image. Raises ValueError (shapes, a step or a deviation that is
+    not positive).
     """
     need_between("step", step, 0.0, math.inf, open_ends=True)
     need_between("the smallest std", float(std.min()), 0.0, math.inf, open_ends=True)

@@ -425,15 +425,24 @@ def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
     return p
 
 
-def need_symmetric(name: str, cov: Tensor) -> Tensor:
-    """Return `cov` (..., d, d) if it is finite and equals its transpose up to rounding in single precision. Raises
-    ValueError. See `can_read`."""
-    need_shape(name, cov, (*cov.shape[:-1], cov.shape[-2]))
-    if can_read(cov):
-        asymmetry = (need_finite(name, cov) - cov.mT).abs().max().item()
-        if asymmetry > 1e-5 * cov.abs().max().item():
-            raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected a covariance")
-    return cov
+def need_precise(name: str, x: Tensor) -> Tensor:
+    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
+    return x
+
+
+def need_symmetric(name: str, x: Tensor) -> Tensor:
+    """Return `x` (..., d, d) if it is finite and equals its transpose up to rounding in single precision.
+
+    Raises TypeError (half precision), ValueError (not square, NaN, asymmetric).
+    """
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected square matrices")
+    need_finite(name, need_precise(name, x))
+    if _readable(x) and (asymmetry := (x - x.mT).abs().max().item()) > 1e-5 * x.abs().max().item():
+        raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected symmetric matrices")
+    return x
 
 
 def need_covariance(name: str, cov: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from dgmlib.core import (
     need_like,
     need_probabilities,
     need_shape,
+    need_symmetric,
 )
 from dgmlib.sampling import categorical_from_uniforms, inverse_cdf
 from dgmlib.worlds import DiscreteLaw, GaussianMixture
@@ -78,6 +79,9 @@ def d_separated(parents: Parents, a: Collection[int], b: Collection[int], given:
     forget the arrows, take `given` away: separated if no path is left from a to b. (Lauritzen et al., 1990.)
     """
     topological_order(parents)
+    for name, group in (("a", a), ("b", b), ("given", given)):
+        if not all(isinstance(i, int) for i in group):
+            raise TypeError(f"{name} is {group!r}, expected indices of variables")
     a, b, given = set(a), set(b), set(given)
     if not a or not b or a & b or (a | b) & given or not a | b | given <= set(range(len(parents))):
         raise ValueError(f"a, b, given are {a}, {b}, {given}, expected disjoint sets of variables, a and b not empty")
@@ -153,10 +157,7 @@ def best_tree(information: Float[Tensor, "d d"]) -> list[tuple[int, ...]]:
     Implements :eq:`eq-best-tree`: no other law in which each variable looks at one other is closer in KL. Ties go to
     the edge found first. Raises ValueError (not square, asymmetric, NaN). (Chow and Liu, 1968.)
     """
-    d = len(need_finite("information", information))
-    asymmetry = float((information - information.mT).abs().max())
-    if asymmetry > 1e-5 * float(information.abs().max()):
-        raise ValueError(f"information is asymmetric by {asymmetry:.3g}, expected one number a pair")
+    d = len(need_symmetric("information", information))
     parents: list[tuple[int, ...]] = [()] * d
     gain, best = information[0].clone(), [0] * d
     gain[0] = -torch.inf
@@ -279,7 +280,7 @@ class MarkovChain(Density):
             raise ValueError(f"symbols run from {symbols.min()} to {symbols.max()}, expected 0 to {k - 1}")
         need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
         need_between("order", need_count("order", order, at_least=0), 0, len(symbols) - 1)
-        windows = symbols.unfold(0, order + 1, 1)
+        windows = symbols.long().unfold(0, order + 1, 1)
         place = windows @ (k ** torch.arange(order, -1, -1, device=symbols.device))
         counts = torch.bincount(place, minlength=k ** (order + 1)).view((k,) * (order + 1)).to(torch.float64)
         initial = counts.sum(-1) / counts.sum()
@@ -364,6 +365,7 @@ class CountedPlane(Density):
     @checked
     def fit(cls, x: Float[Tensor, "n 2"], bins: int, extent: float, smoothing: float) -> "CountedPlane":
         """Count the rows of `x` in each cell. Raises ValueError when one lies outside the square."""
+        need_between("extent", extent, 0.0, float("inf"), open_ends=True)
         cell = _cell(need_finite("x", x), need_count("bins", bins), extent)
         if ((cell < 0) | (cell >= bins)).any():
             raise ValueError(f"x reaches {x.abs().max():.3g}, expected points inside extent = {extent}")

@@ -28,8 +28,10 @@ from dgmlib.core import (
     need_levels,
     need_like,
     need_option,
+    need_precise,
     need_probabilities,
     need_shape,
+    need_symmetric,
 )
 from dgmlib.sampling import categorical
 from dgmlib.worlds import LOG_2PI
@@ -62,29 +64,6 @@ def elbo(log_joint: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tens
     """
     need_probabilities("q", q)
     return torch.where(q > 0, q * log_joint, 0.0).sum(1) + torch.special.entr(q).sum(1)
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
-
-
-@checked
-def need_precise(name: str, x: Tensor) -> Tensor:
-    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError."""
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
-    return x
-
-
-def need_symmetric(name: str, covs: Tensor) -> Tensor:
-    """Return `covs` (..., d, d) if it equals its transpose up to rounding in single precision, and holds no NaN.
-
-    Raises TypeError (half precision), ValueError.
-    """
-    need_finite(name, need_precise(name, covs))
-    asymmetry = (covs - covs.mT).abs().max().item()
-    if asymmetry > 1e-5 * covs.abs().max().item():
-        raise ValueError(f"{name} is asymmetric by {asymmetry:.3g}, expected a covariance")
-    return covs
 
 
 # --- the climb ------------------------------------------------------------------------------------------------------
@@ -174,6 +153,7 @@ def kmeans_plus_plus(
     Implements :eq:`eq-mix-seeding`. Raises ValueError (fewer than `k` distinct rows). Arthur & Vassilvitskii (2007).
     """
     need_finite("x", need_precise("x", x))
+    need_finite("x squared", x.square())
     need_count("k", k)
     first = torch.randint(len(x), (1,), generator=generator, device=x.device)
     means, distance = [x[first[0]]], torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
@@ -271,7 +251,7 @@ class Gaussians(Mixture):
         self.covariance = need_option("covariance", covariance, COVARIANCES)
         need_shape("covs", need_finite("covs", need_like("covs", covs, means)), shapes[covariance])
         self.floor, matrices = need_between("floor", floor, 0.0, sys.float_info.max), covariance in ("full", "tied")
-        self.covs = covs = floored(need_symmetric("covs", covs) if matrices else covs, floor, matrices=matrices)
+        self.covs = covs = floored(covs, floor, matrices=matrices)
         # p_k's whitening maps, and minus half its log-determinant: all that log_joint needs of the covariances.
         if matrices:
             chol, failed = torch.linalg.cholesky_ex(covs)
@@ -356,9 +336,9 @@ def floored(covs: Float[Tensor, "*shape"], floor: float, *, matrices: bool) -> F
     ValueError (a negative floor, NaN).
     """
     need_between("floor", floor, 0.0, sys.float_info.max)
-    need_finite("covs", need_precise("covs", covs))
     if not matrices:
-        return covs.clamp(min=floor)
+        return need_finite("covs", need_precise("covs", covs)).clamp(min=floor)
+    need_symmetric("covs", covs)
     if floor == 0:
         return covs
     values, vectors = torch.linalg.eigh((covs + covs.mT) / 2)
@@ -473,7 +453,9 @@ def factor_step(
     need_between("the smallest noise", float(noise.min()), 0.0, math.inf, open_ends=True)
     need_between("floor", floor, 0.0, sys.float_info.max)
     model = weight @ weight.T + torch.diag(noise)
-    chol = torch.linalg.cholesky(model)
+    chol, failed = torch.linalg.cholesky_ex(model)
+    if failed or not chol.isfinite().all():
+        raise ValueError("weight and noise make a covariance that is singular or infinite, expected more noise")
     fit = torch.cholesky_solve(cov, chol).trace()
     log_likelihood = -0.5 * (d * LOG_2PI + 2 * chol.diagonal().log().sum() + fit)
     scaled = weight / noise[:, None]

@@ -1,4 +1,7 @@
-"""Small networks that several chapters share; a backward pass by hand; what a random network does to a signal."""
+"""Small networks that several chapters share; a backward pass by hand; what a random network does to a signal.
+
+A network does not look at values: a NaN in goes to NaN out.
+"""
 
 import math
 import sys
@@ -10,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmlib.core import checked, need_between, need_count, need_finite, need_like, need_shape
+from dgmlib.core import checked, need_between, need_count, need_finite, need_like, need_shape, need_tensor
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
@@ -20,7 +23,7 @@ class MLP(nn.Sequential):
 
     `MLP([2, 64, 64, 1])` maps `(*batch, 2)` to `(*batch, 1)` through two hidden layers of 64 units.
 
-    Raises: ValueError (fewer than two sizes, or one below 1), TypeError (a size that is no int).
+    Raises: ValueError (fewer than two sizes, or one below 1; shapes), TypeError (a size that is no int; dtypes).
     """
 
     @checked
@@ -31,6 +34,12 @@ class MLP(nn.Sequential):
         for d_in, d_out in pairwise(sizes):
             layers += [nn.Linear(need_count("sizes", d_in), need_count("sizes", d_out)), activation()]
         super().__init__(*layers[:-1])
+        self.d_in = sizes[0]
+
+    @checked
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        """The layers one after another."""
+        return super().forward(need_like("x", x, self[0].weight))
 
     def __getitem__(self, index: int | slice) -> nn.Module:
         """A layer, or some of the layers as an `nn.Sequential`."""
@@ -68,8 +77,8 @@ def backpropagate(
     """Each example's loss |output - y|^2 / 2, and the gradients of its mean in every weight matrix and every bias.
 
     Implements :eq:`eq-net-backprop`, for layers h <- tanh(W h + b) with no tanh after the last. `weights[l]` is
-    `(d_l, d_{l-1})`, `biases[l]` `(d_l,)`. NaN passes through. Raises ValueError (no layer, shapes), TypeError (no
-    tensors). Rumelhart, Hinton & Williams (1986).
+    `(d_l, d_{l-1})`, `biases[l]` `(d_l,)`. Raises ValueError (no layer, shapes), TypeError (no tensors).
+    Rumelhart, Hinton & Williams (1986).
     """
     if not weights or len(weights) != len(biases):
         raise ValueError(
@@ -110,6 +119,7 @@ def signal_map(
     u = (u[1:] + u[:-1]) / 2
     density = torch.exp(-(u**2) / 2) * (0.01 / math.sqrt(2 * math.pi))
     u = variance.double().sqrt()[..., None] * u
+    need_shape("activation(u)", need_tensor("activation(u)", activation(u)), tuple(u.shape))
     squares = (part.square() @ density for part in torch.func.jvp(activation, (u,), (torch.ones_like(u),)))
     signal, gradient = (weight_var * square.to(variance.dtype) for square in squares)
     return signal, gradient
@@ -138,7 +148,7 @@ def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | Non
         raise ValueError("net has no nn.Linear, expected at least one")
     for linear in maps:
         linear.weight.normal_(
-            0, need_between("gain", gain, 0.0, math.inf) / math.sqrt(linear.in_features), generator=generator
+            0, need_between("gain", gain, 0.0, sys.float_info.max) / math.sqrt(linear.in_features), generator=generator
         )
         if linear.bias is not None:
             linear.bias.zero_()
@@ -152,8 +162,7 @@ def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | Non
 def time_features(t: Float[Tensor, " batch"], n_features: int) -> Float[Tensor, "batch features"]:
     """cos and sin of 1000 t w, the frequencies w falling geometrically from 1 to 1/10,000: a time a network can read.
 
-    Implements :eq:`eq-diff-time`. `n_features` is even; NaN passes through. Vaswani et al. (2017), section 3.5;
-    Ho et al. (2020).
+    Implements :eq:`eq-diff-time`. `n_features` is even. Vaswani et al. (2017), section 3.5; Ho et al. (2020).
     """
     half, odd = divmod(need_count("n_features", n_features, 4), 2)
     if odd:
@@ -174,6 +183,7 @@ class ResBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, d_time: int):
         super().__init__()
         self.c_in, self.d_time = need_count("c_in", c_in), need_count("d_time", d_time)
+        need_count("c_out", c_out)
         self.norm1, self.conv1 = _norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.norm2, self.conv2 = _norm(c_out), _zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.modulation = nn.Linear(d_time, 2 * c_out)
@@ -214,8 +224,8 @@ class UNet(nn.Module):
     the way up; one attention layer sits at the bottom. `fold` > 1 first folds each square of fold × fold pixels into
     channels, and unfolds at the end: fold^2 times fewer places to visit. The side must divide by fold 2^(levels - 1).
 
-    `forward(x, t)`: x (batch, channels, h, w), t (batch,) in [0, 1]. The output starts at zero. Values are not looked
-    at: NaN passes through, and so would a step number for a time.
+    `forward(x, t)`: x (batch, channels, h, w), t (batch,) in [0, 1]. The output starts at zero. A step number for a
+    time would not be seen.
 
     Raises: TypeError, ValueError (counts; shapes of `x` and `t`).
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dgmlib.core import checked, need_between, need_count, need_finite
+from dgmlib.core import checked, need_between, need_count, need_finite, need_precise
 
 # --- one step -------------------------------------------------------------------------------------------------------
 
@@ -59,12 +59,14 @@ def adam_step(
     Implements :eq:`eq-opt-adam`. m and v are running means of the gradient and of its square, each divided by the
     weight 1 - beta^t that has come in so far. `weight_decay` shrinks theta apart from the gradient (AdamW). Equals
     `torch.optim.Adam`, or `AdamW` with weight decay. NaN in a tensor passes through. Raises ValueError (shapes,
-    ranges), TypeError (`t` no int). Kingma & Ba (2015); Loshchilov & Hutter (2019).
+    ranges), TypeError (`t` no int, moments in half precision). Kingma & Ba (2015); Loshchilov & Hutter (2019).
     """
     _need_range(step_size)
     need_between("eps", eps, 0.0, sys.float_info.max)
     need_between("weight_decay", weight_decay, 0.0, sys.float_info.max)
     need_count("t", t)
+    for i, moment in enumerate(moments):  # in half precision a mean of a thousand steps stands still
+        need_precise(f"moments[{i}]", moment)
     (m, v), (beta1, beta2) = moments, (need_between("betas", beta, 0.0, BELOW_ONE) for beta in betas)
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * gradient**2

@@ -620,6 +620,9 @@ SQUARE, TALL = torch.eye(3).double(), torch.ones(3, 2).double()
         (lambda: ae.reconstruction_error(lambda x: x[:, :1], TALL), ValueError, r"^model\(x\) has shape"),
         (lambda: ae.denoising_error(lambda x: x[:, 0], TALL, 0.1), ValueError, r"^model\(x\) has shape"),
         (lambda: ae.contraction(lambda x: x[:, 0], TALL), ValueError, r"^encoder\(x\) has shape"),
+        (lambda: ae.contraction(torch.relu, TALL / 0), ValueError, "^x has .* NaN"),
+        (lambda: ae.dense_autoencoder([3, 2])(SQUARE), TypeError, "^x has dtype torch.float64, expected torch.float32"),
+        (lambda: ae.dense_autoencoder([3, 2]).double()(TALL), ValueError, r"^x has shape \(3, 2\), expected"),
         (lambda: ae.orbit_variance(torch.ones(2, 3, 4).int()), TypeError, "orbits has dtype"),
     ],
 )

@@ -268,7 +268,7 @@ def test_the_best_tree_recovers_a_tree_and_loses_what_is_left():
 def test_information_that_is_no_square_is_refused(untyped):
     with pytest.raises(ValueError, match=r"information has shape \(2, 3\), expected \(2, 2\)"):
         best_tree(torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="information is asymmetric by 1, expected one number a pair"):
+    with pytest.raises(ValueError, match="information is asymmetric by 1, expected symmetric matrices"):
         best_tree(f64((0.0, 1.0), (0.0, 0.0)))
     with pytest.raises(ValueError, match="information has 1 NaN or infinite values"):
         best_tree(f64((0.0, math.nan), (1.0, 0.0)))

@@ -540,6 +540,13 @@ REFUSED = {
     "askew": (lambda: mix.Gaussians(HALF, ZERO, ASKEW, covariance="tied"), ValueError, "covs is asymmetric by 0.5"),
     "tol": (lambda: mix.expectation_maximisation(COINS, BITS, tol=-1.0), ValueError, "tol is -1.0"),
     "tol nan": (lambda: mix.expectation_maximisation(COINS, BITS, tol=math.nan), ValueError, "tol is nan"),
+    "huge": (lambda: mix.kmeans_plus_plus(1e200 * X, 2), ValueError, "x squared has 40 NaN or infinite"),
+    "no matrices": (
+        lambda: mix.floored(HALF, 1.0, matrices=True),
+        ValueError,
+        r"covs has shape \(2,\), expected square",
+    ),
+    "factor overflow": (lambda: mix.factor_step(E, 1e200 * E, HALF), ValueError, "weight and noise make a covariance"),
     "kmeans nan": (lambda: mix.kmeans(NAN, X[:2]), ValueError, "x has 1 NaN"),
     "kmeans means nan": (lambda: mix.kmeans(X, NAN[:2]), ValueError, "means has 1 NaN"),
     "start nan": (lambda: mix.gaussians(NAN, X[:2]), ValueError, "x has 1 NaN"),

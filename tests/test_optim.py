@@ -194,6 +194,7 @@ REFUSED = {
     "adam eps": (lambda: adam_step(T, T, (T, T), 1, eps=-1e-8), ValueError, "eps is -1e-08"),
     "adam decay": (lambda: adam_step(T, T, (T, T), 1, weight_decay=-0.1), ValueError, "weight_decay is -0.1"),
     "infinite step": (lambda: sgd_step(T, T, T, step_size=math.inf), ValueError, "step_size is inf"),
+    "adam half": (lambda: adam_step(T, T, (T, T.bfloat16()), 1), TypeError, r"moments\[1\] has dtype torch.bfloat16"),
     "contraction nan": (lambda: contraction(T * math.nan, 0.1), ValueError, "curvature has 2 NaN"),
     "noise nan": (lambda: sgd_variance(T * math.nan, 0.1, 1.0), ValueError, "curvature has 2 NaN"),
     "infinite noise": (lambda: sgd_variance(T, 0.1, math.inf), ValueError, "noise_var is inf"),

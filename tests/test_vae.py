@@ -544,7 +544,7 @@ REFUSED = {
     "k is 0, expected at least 1": lambda: vae.water_filling(f64(4.0, 2.0), 1.0, 0),
     "eigenvalues has a negative entry (-0.5)": lambda: vae.water_filling(f64(4.0, -0.5), 1.0),
     "cov has shape (3, 2), expected (3, 3)": lambda: vae.ppca(torch.ones(3, 2), 1),
-    "cov is asymmetric by 1, expected a covariance": lambda: vae.ppca(f64([2.0, 1.0], [0.0, 1.0]), 1),
+    "cov is asymmetric by 1, expected symmetric matrices": lambda: vae.ppca(f64([2.0, 1.0], [0.0, 1.0]), 1),
     "n_components is 5, expected a number in [1, 4]": lambda: vae.fit_prior(torch.zeros(4, 1), 5),
     "axis has 5 points, expected two or more that rise by equal steps": lambda: vae.grid_evidence(
         torch.zeros(1, 5, 5), LEVEL.flip(0)
