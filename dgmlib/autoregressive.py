@@ -22,11 +22,11 @@ from dgmlib.core import (
     BLOCK,
     Density,
     by_blocks,
+    checked,
     need_between,
     need_count,
     need_levels,
     need_shape,
-    need_tensor,
     need_unit,
     uniform_dtype,
 )
@@ -61,9 +61,9 @@ class Autoregressive(nn.Module, Density):
         It yields (i, params of x_i given what it was sent, `(n, p)`) and is then sent the `n` values of x_i.
         """
 
+    @checked
     def conditional_log_probs(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, "batch d"]:
         """log p(x_i | what precedes it), each coordinate by itself, in nats."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
         return by_blocks(lambda x: self.head.log_prob(x, self.params(x, **condition)), self._held, x)
 
     @property
@@ -71,6 +71,7 @@ class Autoregressive(nn.Module, Density):
         """About how many numbers a row takes on its way to its likelihood."""
         return 4 * self.d * self.head.n_params
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"], **condition: Any) -> Float[Tensor, " batch"]:
         """log p(x) = sum_i log p(x_i | x_<i), exact, in nats.
 
@@ -78,12 +79,14 @@ class Autoregressive(nn.Module, Density):
         """
         return self.conditional_log_probs(x, **condition).sum(1)
 
+    @checked
     def draw(
         self, x: Float[Tensor, "batch d"], u: Float[Tensor, "batch d"], **condition: Any
     ) -> Float[Tensor, "batch d"]:
         """What each u_i selects from p(x_i | x_<i), in one full pass: the callable of `dgmlib.sequential`."""
         return self.head.draw(self.params(x.to(self.bias.dtype), **condition), u)
 
+    @checked
     @torch.no_grad()
     def sample(
         self,
@@ -105,12 +108,10 @@ class Autoregressive(nn.Module, Density):
         if uniforms is None:
             options = {"dtype": uniform_dtype(self.bias.dtype), "device": self.bias.device}
             uniforms = torch.rand(n, self.d, generator=generator, **options)
-        need_unit("uniforms", need_shape("uniforms", need_tensor("uniforms", uniforms, 2), (n, self.d)))
-        known = 0
-        if given is not None and given.numel():  # nothing given is no mistake
-            known = need_shape("given", need_tensor("given", given, 2), (n, min(given.shape[1], self.d))).shape[1]
-            if self.head.levels is not None:
-                need_levels("given", given, self.head.levels)
+        need_unit("uniforms", need_shape("uniforms", uniforms, (n, self.d)))
+        known = 0 if given is None else need_shape("given", given, (n, min(given.shape[1], self.d))).shape[1]
+        if known and self.head.levels is not None:
+            need_levels("given", given, self.head.levels)
         x, value, steps = self.bias.new_empty(n, self.d), None, self.steps(n, **condition)
         for t in range(self.d):
             i, params = steps.send(value)
@@ -128,15 +129,18 @@ class Table(Autoregressive):
     The logit of x_i = 1 after the prefix x_<i stands at 2^(i-1) - 1 + (the prefix read as a binary number), i from 1.
     """
 
+    @checked
     def __init__(self, d: int):
         super().__init__()
         self.d, self.head = int(need_between("d", need_count("d", d), 1, 20)), Bernoulli()
         self.bias = nn.Parameter(torch.zeros(2**d - 1, 1))
 
+    @checked
     def params(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d 1"]:
         """The entry of each prefix."""
         return self.bias[self.entries(x)]
 
+    @checked
     def entries(self, x: Float[Tensor, "batch d"]) -> Int64[Tensor, "batch d"]:
         """Where the number of each conditional stands."""
         bits, entry = need_levels("x", x, 2).long(), [torch.zeros_like(x[:, 0], dtype=torch.long)]
@@ -144,6 +148,7 @@ class Table(Autoregressive):
             entry.append(2 * entry[-1] + 1 + bits[:, i])
         return torch.stack(entry, 1)
 
+    @checked
     def steps(self, n: int) -> Steps:
         """See `Autoregressive.steps`."""
         entry = torch.zeros(n, dtype=torch.long, device=self.bias.device)
@@ -151,6 +156,7 @@ class Table(Autoregressive):
             x = yield i, self.bias[entry]
             entry = 2 * entry + 1 + x.long()
 
+    @checked
     @torch.no_grad()
     def fit(self, x: Float[Tensor, "n d"], pseudo_count: float = 0.5) -> "Table":
         """The most likely table for the rows of `x`, each prefix having seen `pseudo_count` zeros and ones besides.
@@ -158,7 +164,6 @@ class Table(Autoregressive):
         Implements :eq:`eq-ar-table`: odds (ones + a) / (zeros + a) after each prefix. Returns the table itself.
         """
         need_between("pseudo_count", pseudo_count, 0.0, math.inf, open_ends=True)
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
         entry = self.entries(x).flatten()
         counts = [torch.zeros_like(self.bias[:, 0]) + pseudo_count for _ in range(2)]
         for value, count in enumerate(counts):
@@ -173,15 +178,18 @@ class FVSBN(Autoregressive):
     Frey (1998), "Graphical models for machine learning and digital communication".
     """
 
+    @checked
     def __init__(self, d: int):
         super().__init__()
         self.d, self.head = need_count("d", d), Bernoulli()
         self.weight, self.bias = nn.Parameter(torch.zeros(d, d)), nn.Parameter(torch.zeros(d, 1))
 
+    @checked
     def params(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d 1"]:
         """Logits b_i + sum_{j < i} W_ij x_j. Implements :eq:`eq-ar-fvsbn`."""
         return (x @ self.weight.tril(-1).T + self.bias[:, 0])[..., None]
 
+    @checked
     def steps(self, n: int) -> Steps:
         """See `Autoregressive.steps`."""
         logits = self.bias.expand(-1, n).clone()
@@ -201,6 +209,7 @@ class NADE(Autoregressive):
     mixture for a head this is RNADE. Larochelle & Murray (2011).
     """
 
+    @checked
     def __init__(self, d: int, hidden: int, *, head: Head | None = None):
         super().__init__()
         self.d, self.head = need_count("d", d), head or Bernoulli()
@@ -209,6 +218,7 @@ class NADE(Autoregressive):
         self.v = nn.Parameter(torch.empty(d, p, hidden).uniform_(-std, std))
         self.bias = nn.Parameter(torch.zeros(d, p))
 
+    @checked
     def params(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d p"]:
         """b_i + V_i sigmoid(c + sum_{j < i} x_j w_j) for every i.
 
@@ -224,6 +234,7 @@ class NADE(Autoregressive):
     def _held(self) -> int:
         return super()._held + 3 * self.w.numel()
 
+    @checked
     def steps(self, n: int) -> Steps:
         """See `Autoregressive.steps`."""
         a = self.c.expand(n, -1).clone()
@@ -243,6 +254,7 @@ class SparseNADE(torch.autograd.Function):
     CHUNK = 16
 
     @staticmethod
+    @checked
     def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor) -> Tensor:
         """The logits, block by block."""
         layers = int(x.count_nonzero()) + len(x) * math.ceil(x.shape[1] / SparseNADE.CHUNK)
@@ -256,6 +268,7 @@ class SparseNADE(torch.autograd.Function):
         return torch.cat(logits)
 
     @staticmethod
+    @checked
     def walk(x: Tensor, w: Tensor, c: Tensor, v: Tensor) -> tuple[Tensor, list[tuple]]:
         """The logits, chunk by chunk, and what their gradients need of each."""
         n, d = x.shape
@@ -278,6 +291,7 @@ class SparseNADE(torch.autograd.Function):
         return logits, chunks
 
     @staticmethod
+    @checked
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
         """The gradients in w, c and v, from the last chunk to the first.
@@ -302,6 +316,7 @@ class SparseNADE(torch.autograd.Function):
 # --- MADE -----------------------------------------------------------------------------------------------------------
 
 
+@checked
 def draw_degrees(
     d: int,
     hidden: Sequence[int],
@@ -331,6 +346,7 @@ def draw_degrees(
     return degrees
 
 
+@checked
 def masks(degrees: Sequence[Int64[Tensor, " _"]]) -> list[Bool[Tensor, "_ _"]]:
     """Which weights of each layer stay: degree after >= degree before, and for the outputs, strictly greater.
 
@@ -351,6 +367,7 @@ class MADE(Autoregressive):
     Germain, Gregor, Murray & Larochelle (2015), "MADE: masked autoencoder for distribution estimation".
     """
 
+    @checked
     def __init__(
         self,
         d: int,
@@ -383,11 +400,13 @@ class MADE(Autoregressive):
             self.register_buffer(f"mask_{layer}", mask.to(self.bias.dtype), persistent=False)
         self.register_load_state_dict_post_hook(_renew_masks)
 
+    @checked
     def degrees(self, k: int) -> list[Int64[Tensor, " _"]]:
         """The degrees of the k-th mask, inputs first."""
         need_between("k", k, 0, self.n_masks - 1)
         return [getattr(self, f"degrees_{layer}")[k] for layer in range(1 + len(self.hidden))]
 
+    @checked
     def params(
         self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
     ) -> Float[Tensor, "batch d p"]:
@@ -406,6 +425,7 @@ class MADE(Autoregressive):
         *hidden, last = masks(degrees)
         return [*hidden, last.repeat_interleave(self.head.n_params, 0)]
 
+    @checked
     def log_prob(
         self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
     ) -> Float[Tensor, " batch"]:
@@ -419,14 +439,15 @@ class MADE(Autoregressive):
             torch.stack([super(MADE, self).log_prob(x, degrees=self.degrees(k)) for k in range(self.n_masks)]), 0
         )
 
+    @checked
     def conditional_log_probs(
         self, x: Float[Tensor, "batch d"], *, degrees: Sequence[Int64[Tensor, " _"]] | None = None
     ) -> Float[Tensor, "batch d"]:
         """log p(x_i | what precedes it in the order of the degrees), each by itself, in nats. See the class."""
-        need_shape("x", need_tensor("x", x, 2), (len(x), self.d))
         self._need_one_order("conditional_log_probs", degrees)
         return super().conditional_log_probs(x, degrees=degrees)
 
+    @checked
     def draw(
         self,
         x: Float[Tensor, "batch d"],
@@ -444,6 +465,7 @@ class MADE(Autoregressive):
                 f"{what} came without degrees, expected degrees, as each of {self.n_masks} masks has its own order"
             )
 
+    @checked
     def steps(self, n: int, *, degrees: Sequence[Int64[Tensor, " _"]] | None = None) -> Steps:
         """Each hidden unit is computed once, as soon as the last input it sees is known: one pass in all, not d.
 
@@ -467,6 +489,7 @@ class MADE(Autoregressive):
                 new, below = slice(known[k + 1][t], known[k + 1][t + 1]), known[k][t + 1]
                 h[k + 1][new] = torch.addmm(bias[new], weight[new, :below], h[k][:below]).relu()
 
+    @checked
     @torch.no_grad()
     def sample(
         self,

@@ -35,9 +35,9 @@ def checked(function: F) -> F:
     """`function`, with its arguments held to their annotations: what is not as annotated is refused in one sentence.
 
     A letter of a shape has one size in all arguments, and in a method the size of the attribute of that name, if `self`
-    has one: `x: Float[Tensor, "batch d"]` must have `self.d` columns. A tensor has at least one element. A `float` may
-    be any real number but NaN, an `int` any integer, a bool neither. Where a class is annotated, an object of another
-    may stand in for it, but no plain data.
+    has one: `x: Float[Tensor, "batch d"]` must have `self.d` columns. A tensor has at least one element, but an axis
+    called `known`, that of a prompt, may be empty. A `float` may be any real number but NaN, an `int` any integer, a
+    bool neither. Where a class is annotated, an object of another may stand in for it, but no plain data.
 
     Nothing is read of a tensor but its shape and dtype, and what has passed once passes: a call costs microseconds.
     Compiled, or inside a transform of `torch.func`, where shapes are not as written, `function` runs alone. Raises
@@ -128,7 +128,7 @@ def _misfit_of_tensor(name: str, x: Tensor, hint: Any, sizes: dict[str, Any]) ->
     if hint is not Tensor and not isinstance(x, hint.dtype[Tensor, "..."]):
         dtype = hint.dtype.__name__
         return TypeError(f"{name} has dtype {x.dtype}, expected {DTYPES.get(dtype, 'torch.' + dtype.lower())}")
-    if not x.numel():
+    if not x.numel() and [axis for axis, size in zip(axes, shape, strict=False) if size == 0] != ["known"]:
         return ValueError(f"{name} has shape {shape}, expected at least one element")
     star = next((i for i, axis in enumerate(axes) if axis[0] in "*."), len(axes))
     rest = len(shape) - len(axes[star + 1 :])

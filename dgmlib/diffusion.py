@@ -1,7 +1,8 @@
 """Denoising diffusion: the losses, the bound and the samplers of a chain that `dgmlib.noising` describes (chapter 22).
 
 Whatever the network predicts, the bound and the samplers take a denoiser: `denoiser(x, t) -> x0_hat`, t (batch,) in
-[0, 1]. Times run from 0 (data) to 1 (noise); `times` are those visited, falling to 0.
+[0, 1]. Times run from 0 (data) to 1 (noise); `times` are those visited, falling to 0. NaN in data, states and
+predictions passes through.
 
 `python -m dgmlib.diffusion --data mnist` trains, samples, bounds the likelihood and saves; run again, it resumes.
 """
@@ -18,19 +19,27 @@ from torch import Tensor
 from dgmlib.classifier import unit_scale
 from dgmlib.core import (
     Schedule,
+    can_read,
+    checked,
+    need_between,
     need_count,
+    need_finite,
     need_shape,
-    need_tensor,
     rand_like,
     randn_like,
+    uniform_dtype,
 )
 from dgmlib.noising import (
     Denoiser,
     PerStep,
     Steps,
+    Time,
     ancestral_steps,
     ddim_steps,
     expected_terms,
+    need_entries,
+    need_from_zero,
+    need_positive,
     need_times,
     posterior,
     q_sample,
@@ -43,6 +52,7 @@ from dgmlib.vae import normal_log_prob
 # --- losses ---------------------------------------------------------------------------------------------------------
 
 
+@checked
 def draw_times(
     x0: Float[Tensor, "batch *event"],
     n_steps: int,
@@ -53,18 +63,20 @@ def draw_times(
     """(t, weight): for each example a step of 1/n_steps, ..., 1, by default uniform, and what keeps the mean unbiased.
 
     Implements :eq:`eq-diff-importance`: step i has probability probs[i-1] and weight 1 / (n_steps probs[i-1]). `probs`
-    in proportion to the root mean square of each step's loss makes the spread least.
+    in proportion to the root mean square of each step's loss makes the spread least. For half-precision x0 both are in
+    single precision, as bfloat16 has 500 of the 1,000 steps. Raises ValueError (`probs` not above 0, or not n_steps).
     Nichol & Dhariwal (2021), section 3.3.
     """
-    u = rand_like(need_tensor("x0", x0).flatten(1)[:, 0], generator=generator)
-    if probs is None:
-        step, weight = (u * need_count("n_steps", n_steps)).long(), torch.ones_like(u)
+    u = rand_like(x0.flatten(1)[:, 0].to(uniform_dtype(x0.dtype)), generator=generator)
+    if need_count("n_steps", n_steps) and probs is None:
+        step, weight = (u * n_steps).long(), torch.ones_like(u)
     else:
-        step = categorical_from_uniforms(need_shape("probs", probs, (n_steps,)), u)
+        step = categorical_from_uniforms(need_positive("probs", need_shape("probs", probs, (n_steps,))), u)
         weight = (1 / (n_steps * probs[step])).to(u.dtype)
     return ((step + 1).double() / n_steps).to(u.dtype), weight
 
 
+@checked
 def eps_loss(
     network: Denoiser,
     x0: Float[Tensor, "batch *event"],
@@ -78,9 +90,11 @@ def eps_loss(
     Implements :eq:`eq-diff-simple`: with t from `draw_times`, DDPM's L_simple.
     """
     x, eps = q_sample(x0, t, schedule, generator=generator)
-    return (network(x, t) - eps).square().flatten(1).mean(1)
+    guess = need_shape("the network's answer", network(x, t), tuple(x.shape))
+    return (guess - eps).square().flatten(1).mean(1)
 
 
+@checked
 def v_loss(
     network: Denoiser,
     x0: Float[Tensor, "batch *event"],
@@ -96,7 +110,8 @@ def v_loss(
     """
     x, eps = q_sample(x0, t, schedule, generator=generator)
     alpha, sigma = rates(schedule, t, x0)
-    return (network(x, t) - (alpha * eps - sigma * x0)).square().flatten(1).mean(1)
+    guess = need_shape("the network's answer", network(x, t), tuple(x.shape))
+    return (guess - (alpha * eps - sigma * x0)).square().flatten(1).mean(1)
 
 
 class Weights(NamedTuple):
@@ -108,17 +123,20 @@ class Weights(NamedTuple):
     score: Tensor
 
 
+@checked
 def bound_weights(
-    schedule: Schedule, s: Tensor | float, t: Tensor | float, variance: Tensor | float | None = None
+    schedule: Schedule, s: Time, t: Time, variance: Float[Tensor, "*times"] | float | None = None
 ) -> Weights:
     """The factors w with KL = w |error|^2 + constant, for the step from t to s and each of the four predictions.
 
     Implements :eq:`eq-diff-weights`. `variance` is that of the reverse step, by default the posterior's, for which the
-    factor of x_0 is (SNR_s - SNR_t)/2.
+    factor of x_0 is (SNR_s - SNR_t)/2: that has s > 0. Raises ValueError (times, a variance not above 0).
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     _, c_0, least = posterior(schedule, s, t)
-    w = c_0.square() / (2 * (least if variance is None else variance))
+    if variance is None:
+        variance = need_positive("the posterior's variance", least)
+    w = c_0.square() / (2 * need_positive("variance", variance))
     ratio = (sigma / alpha).square()
     return Weights(w, w * ratio, w * sigma.square() / (alpha.square() + sigma.square()).square(), w * ratio * sigma**2)
 
@@ -126,43 +144,68 @@ def bound_weights(
 # --- the bound ------------------------------------------------------------------------------------------------------
 
 
+@checked
 def prior_kl(x0: Float[Tensor, "batch *event"], schedule: Schedule, t: float = 1.0) -> Float[Tensor, " batch"]:
     """L_T = KL(q(x_T | x_0) || N(0, I)) in nats: what the chain still knows of x_0 when it ends.
 
-    Implements :eq:`eq-diff-prior-term`.
+    Implements :eq:`eq-diff-prior-term`. Raises ValueError (a time without noise).
     """
-    alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+    alpha, sigma = float(schedule.alpha(t)), need_positive(f"sigma({t})", float(schedule.sigma(t)))
     constant = sigma**2 - 1 - 2 * math.log(sigma)
-    return 0.5 * ((alpha * need_tensor("x0", x0)).square() + constant).flatten(1).sum(1)
+    return 0.5 * ((alpha * x0).square() + constant).flatten(1).sum(1)
 
 
+@checked
 def step_kl(
-    x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: Tensor | float
+    x0: Float[Tensor, "batch *event"],
+    guess: Float[Tensor, "batch *event"],
+    schedule: Schedule,
+    s: float,
+    t: float,
+    variance: Float[Tensor, "..."] | float,
 ) -> Float[Tensor, " batch"]:
     """KL(q(x_s | x_t, x_0) || N(c_x x_t + c_0 guess, variance)) in nats: a term of the bound, x_t already averaged out.
 
     Implements :eq:`eq-diff-kl-term`. `guess` is the denoiser's answer at x_t; `variance` is a number or `(*event)`.
+    Raises ValueError (times that are not 0 < s < t, a variance not above 0).
     """
+    need_positive("s", s), _need_variance(variance, x0)
     _, c_0, least = (float(number) for number in posterior(schedule, s, t))
     ratio = least / torch.as_tensor(variance, dtype=x0.dtype, device=x0.device)
     error = (c_0 * (x0 - guess)).square() * (ratio / least)
     return 0.5 * (error + (ratio - 1 - ratio.log())).flatten(1).sum(1)
 
 
+def _need_variance(variance: Tensor | float, x: Tensor) -> None:
+    if isinstance(variance, Tensor) and variance.ndim:
+        need_shape("variance", variance, tuple(x.shape[1:]))
+    need_positive("variance", variance)
+
+
 def _log_normal(x: Tensor, mean: Tensor, variance: Tensor | float) -> Float[Tensor, " batch"]:
+    _need_variance(variance, x)
     log_var = torch.as_tensor(variance, dtype=x.dtype, device=x.device).log().expand_as(x)
     return normal_log_prob(x.flatten(1), mean.flatten(1), log_var.flatten(1))
 
 
+@checked
 def discretized_log_prob(
-    x: Float[Tensor, "batch *event"], mean: Tensor, variance: Tensor | float, levels: int
+    x: Float[Tensor, "batch *event"],
+    mean: Float[Tensor, "batch *event"],
+    variance: Float[Tensor, "..."] | float,
+    levels: int,
 ) -> Float[Tensor, " batch"]:
     """The log-mass that N(mean, variance) gives to the cell of each grey value, summed over the event, in nats.
 
     Implements :eq:`eq-diff-decoder`. x stands on `levels` equally spaced values from -1 to 1; the outer cells reach to
-    infinity, so the masses sum to one. Ho et al. (2020), section 3.3.
+    infinity, so the masses sum to one. Raises ValueError (x elsewhere, `variance` no number or `(*event)` above 0).
+    Ho et al. (2020), section 3.3.
     """
     half = 1 / (need_count("levels", levels, 2) - 1)
+    level = (x + 1) / (2 * half)
+    if can_read(x) and not ((level - level.round()).abs() < 1e-3).logical_and(x.abs() < 1 + half / 2).all():
+        raise ValueError(f"x has values off the {levels} levels from -1 to 1, expected grey values scaled by to_unit")
+    _need_variance(variance, x)
     std = torch.as_tensor(variance, dtype=x.dtype, device=x.device).sqrt()
     low = torch.where(x < half - 1, -math.inf, (x - half - mean) / std)
     high = torch.where(x > 1 - half, math.inf, (x + half - mean) / std)
@@ -171,6 +214,7 @@ def discretized_log_prob(
     return (log_high + torch.log(-torch.expm1(log_low - log_high))).flatten(1).sum(1)
 
 
+@checked
 def kl_terms(
     denoiser: Denoiser,
     path: Float[Tensor, "states batch *event"],
@@ -184,13 +228,15 @@ def kl_terms(
 
     Implements :eq:`eq-diff-elbo-kl`. `path` (see `forward_path`, or independent `q_sample`s) holds the states at
     `times`, x_0 last; `variances` one entry a step, `(*event)` or a number. L_0 is minus the log-density of x_0 given
-    the first noisy state, or its log-mass when x_0 is an image of so many `levels`.
+    the first noisy state, or its log-mass when x_0 is an image of so many `levels`. Raises ValueError (times that do
+    not fall to 0, a number of states or variances that is not theirs).
     """
-    *noisy, x0 = need_tensor("path", path)
-    times = need_times(times)
+    times = need_times(times, 0.0)
+    *noisy, x0 = need_entries("path", path, len(times), "time")
+    need_entries("variances", variances, len(noisy))
     terms = [prior_kl(x0, schedule, times[0])]
     for x, (t, s), variance in zip(noisy, pairwise(times), variances, strict=True):
-        guess = denoiser(x, x.new_full((len(x),), t))
+        guess = need_shape("the denoiser's answer", denoiser(x, x.new_full((len(x),), t)), tuple(x.shape))
         if s > 0:
             terms.append(step_kl(x0, guess, schedule, s, t, variance))
         elif levels is None:
@@ -200,6 +246,7 @@ def kl_terms(
     return torch.stack(terms[::-1], 1)
 
 
+@checked
 def joint_terms(
     denoiser: Denoiser,
     path: Float[Tensor, "states batch *event"],
@@ -210,10 +257,12 @@ def joint_terms(
     """log q(x_t | x_s) - log p(x_s | x_t) for every step, and -log p(x_T): the bound before any integral is done.
 
     Implements :eq:`eq-diff-elbo-joint`. Their sum has the mean of that of `kl_terms`, but each is far noisier. The path
-    must be one of `forward_path`; columns as in `kl_terms`.
+    must be one of `forward_path`; columns and refusals as in `kl_terms`.
     """
+    times = need_times(times, 0.0)
+    need_entries("path", path, len(times), "time"), need_entries("variances", variances, len(times) - 1)
     terms = [-_log_normal(path[0], torch.zeros_like(path[0]), 1.0)]
-    for (x, below), (t, s), variance in zip(pairwise(path), pairwise(need_times(times)), variances, strict=True):
+    for (x, below), (t, s), variance in zip(pairwise(path), pairwise(times), variances, strict=True):
         c_x, c_0, _ = (float(number) for number in posterior(schedule, s, t))
         scale, added = (float(number) for number in transition(schedule, s, t))
         mean = c_x * x + c_0 * denoiser(x, x.new_full((len(x),), t))
@@ -221,6 +270,7 @@ def joint_terms(
     return torch.stack(terms[::-1], 1)
 
 
+@checked
 @torch.no_grad()
 def error_curve(
     denoiser: Denoiser,
@@ -242,6 +292,7 @@ def error_curve(
         x = x0[torch.randint(len(x0), (n,), generator=generator, device=x0.device)]
         clock = x.new_full((n,), t)
         guess = denoiser(q_sample(x, clock, schedule, generator=generator)[0], clock)
+        need_shape("the denoiser's answer", guess, tuple(x.shape))
         rows.append((x - guess).double().square().flatten(1).mean(1))
     return torch.stack(rows).cpu()
 
@@ -249,6 +300,7 @@ def error_curve(
 # --- samplers -------------------------------------------------------------------------------------------------------
 
 
+@checked
 @torch.no_grad()
 def walk(
     denoiser: Denoiser,
@@ -261,15 +313,17 @@ def walk(
 ) -> Float[Tensor, "batch *event"]:
     """Take the steps x <- c_x x + c_0 denoiser(x, t) + sqrt(variance) z from `x`, which stands at times[0].
 
-    `callback(x, t)` sees each state arrived at, and its time. Not differentiable.
+    `callback(x, t)` sees each state arrived at, and its time. Not differentiable. Raises ValueError (as many steps as
+    times, a variance below 0, NaN in `x`).
     """
     times = need_times(times)
-    need_tensor("x", x)
+    need_finite("x", x), need_entries("steps", steps.c_x, len(times) - 1)
     clock = torch.tensor(times, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x))
     numbers = [column.tolist() if isinstance(column, Tensor) and column.ndim == 1 else column for column in steps]
     for i, (c_x, c_0, variance) in enumerate(zip(*numbers, strict=True)):
         guess = need_shape("the denoiser's answer", denoiser(x, clock[i]), tuple(x.shape))
         x = torch.add(c_x * x, guess, alpha=c_0)
+        need_from_zero("variance", variance)
         if isinstance(variance, Tensor):
             x = x + variance.sqrt().to(x) * randn_like(x, generator=generator)
         elif variance > 0:
@@ -279,6 +333,7 @@ def walk(
     return x
 
 
+@checked
 def ancestral(
     denoiser: Denoiser,
     x: Float[Tensor, "batch *event"],
@@ -296,6 +351,7 @@ def ancestral(
     return walk(denoiser, x, times, ancestral_steps(schedule, times, variance), generator=generator, callback=callback)
 
 
+@checked
 def ddim(
     denoiser: Denoiser,
     x: Float[Tensor, "batch *event"],
@@ -313,16 +369,19 @@ def ddim(
     return walk(denoiser, x, times, ddim_steps(schedule, times, eta), generator=generator, callback=callback)
 
 
+@checked
 def clipped(denoiser: Denoiser) -> Denoiser:
     """The same guesses, kept in [-1, 1] where the data live: that can only bring them nearer."""
     return lambda x, t, **condition: denoiser(x, t, **condition).clamp(-1, 1)
 
 
+@checked
 def to_unit(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
     """Grey values 0 to levels - 1 as numbers from -1 to 1."""
     return 2 * unit_scale(x, levels) - 1
 
 
+@checked
 @torch.no_grad()
 def bits_per_dim_terms(
     denoiser: Denoiser,
@@ -338,8 +397,9 @@ def bits_per_dim_terms(
     """`n` independent draws of (L_0, ..., L_T) in bits per dimension, on the masses of images with grey `levels`.
 
     Implements :eq:`eq-diff-bits`. `errors` is the `error_curve` of images like `x0`, of which each draw takes an equal
-    share for its L_0.
+    share for its L_0. Raises ValueError (fewer images than draws, and as `expected_terms`, `discretized_log_prob`).
     """
+    need_between("the number of draws", errors.shape[1], 1, len(x0))
     power = x0.double().square().mean().item()
     terms = torch.stack([expected_terms(column, schedule, times, variances, power) for column in errors.unbind(1)])
     x0 = x0[: len(x0) // len(terms) * len(terms)]

@@ -11,11 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgmlib.core import need_count, need_levels, need_shape, need_tensor, need_unit
+from dgmlib.core import checked, need_count, need_levels, need_unit
 from dgmlib.sequential import categorical_draw
 from dgmlib.worlds import LOG_2PI
 
 Params = Float[Tensor, "*#batch p"]
+OneEach = Float[Tensor, "*batch p"]
 
 
 class Bernoulli:
@@ -25,30 +26,35 @@ class Bernoulli:
     scale = 1.0
     levels = 2
 
+    @checked
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """log sigmoid(l) at 1, log sigmoid(-l) at 0. Implements :eq:`eq-ar-bernoulli`."""
         need_levels("x", x, self.levels)
         return F.logsigmoid((2 * x - 1) * params[..., 0])
 
-    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    @checked
+    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """1 where u < p."""
-        _need_one_each(u, params)
+        need_unit("u", u)
         return (u < params[..., 0].sigmoid()).to(u.dtype)
 
 
 class Categorical:
     """A grey level 0 … levels - 1, from `levels` logits; the network sees it divided by levels - 1."""
 
+    @checked
     def __init__(self, levels: int):
         self.n_params = self.levels = need_count("levels", levels, 2)
         self.scale = levels - 1.0
 
+    @checked
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """l_x - log sum_k exp(l_k). Implements :eq:`eq-ar-categorical`."""
         level = need_levels("x", x, self.levels).long()
         return params.log_softmax(-1).gather(-1, level[..., None])[..., 0]
 
-    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    @checked
+    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The level whose slice of [0, 1) holds u."""
         return categorical_draw(params, u).to(u.dtype)
 
@@ -60,14 +66,16 @@ class Gaussian:
     scale = 1.0
     levels = None
 
+    @checked
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """log N(x; mean, std^2). Implements :eq:`eq-ar-gaussian`."""
         mean, log_std = params.unbind(-1)
         return -0.5 * (LOG_2PI + ((x - mean) * (-log_std).exp()).square()) - log_std
 
-    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    @checked
+    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The quantile of order u."""
-        _need_one_each(u, params)
+        need_unit("u", u)
         mean, log_std = params.unbind(-1)
         return mean + log_std.exp() * _normal_quantile(u)
 
@@ -81,16 +89,19 @@ class MixtureOfGaussians:
     scale = 1.0
     levels = None
 
+    @checked
     def __init__(self, k: int):
         self.n_params = 3 * need_count("k", k)
 
+    @checked
     def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
         """log sum_k w_k N(x; mean_k, std_k^2). Implements :eq:`eq-ar-mixture`."""
         weights, means, log_stds = params.chunk(3, -1)
         log_normal = -0.5 * (LOG_2PI + ((x[..., None] - means) * (-log_stds).exp()).square()) - log_stds
         return (weights.log_softmax(-1) + log_normal).logsumexp(-1)
 
-    def draw(self, params: Params, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    @checked
+    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """u chooses the component, and its place within that component's slice, uniform again, the quantile."""
         weights, means, log_stds = params.chunk(3, -1)
         chosen = categorical_draw(weights, u)[..., None]
@@ -98,10 +109,6 @@ class MixtureOfGaussians:
         width = weights.softmax(-1).gather(-1, chosen)[..., 0]
         within = ((u - edges.gather(-1, chosen)[..., 0]) / width + 1).clamp(0, 1)
         return means.gather(-1, chosen)[..., 0] + log_stds.exp().gather(-1, chosen)[..., 0] * _normal_quantile(within)
-
-
-def _need_one_each(u: Tensor, params: Tensor) -> None:
-    need_shape("u", need_unit("u", need_tensor("u", u)), tuple(need_tensor("params", params).shape[:-1]))
 
 
 def _normal_quantile(u: Tensor) -> Tensor:

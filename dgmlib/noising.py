@@ -20,6 +20,7 @@ from torch import Tensor
 from dgmlib.core import (
     Schedule,
     can_read,
+    checked,
     need_between,
     need_count,
     need_finite,
@@ -41,38 +42,46 @@ Rate = Float[Tensor, "..."] | float  # a number, or (batch, 1, ...): as many axe
 class VariancePreserving(Schedule):
     """alpha^2 + sigma^2 = 1: a schedule that is all in log alpha(t) and its derivative, which subclasses give."""
 
-    def log_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def log_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """log alpha at float64 times."""
         raise NotImplementedError
 
-    def dlog_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def dlog_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """Its derivative in t."""
         raise NotImplementedError
 
+    @checked
     def alpha(self, t: Time) -> Tensor:
         """exp(log_alpha)."""
         return _like(t, self.log_alpha(_float64("t", t)).exp())
 
+    @checked
     def sigma(self, t: Time) -> Tensor:
         """sqrt(1 - alpha^2), with all digits of a small one."""
         return _like(t, _noise(self.log_alpha(_float64("t", t))))
 
+    @checked
     def alpha_sigma(self, t: Time) -> tuple[Tensor, Tensor]:
         """Both from one log_alpha."""
         log_alpha = self.log_alpha(_float64("t", t))
         return _like(t, log_alpha.exp()), _like(t, _noise(log_alpha))
 
+    @checked
     def dalpha(self, t: Time) -> Tensor:
         """alpha times the derivative of its logarithm."""
         u = _float64("t", t)
         return _like(t, self.log_alpha(u).exp() * self.dlog_alpha(u))
 
+    @checked
     def dsigma(self, t: Time) -> Tensor:
         """-alpha alpha' / sigma, since alpha^2 + sigma^2 does not move: infinite at t = 0."""
         u = _float64("t", t)
         log_alpha = self.log_alpha(u)
         return _like(t, -(2 * log_alpha).exp() * self.dlog_alpha(u) / _noise(log_alpha))
 
+    @checked
     def log_snr(self, t: Time) -> Tensor:
         """log(alpha^2 / sigma^2) from one log_alpha. Implements :eq:`eq-diff-snr`."""
         log_alpha = self.log_alpha(_float64("t", t))
@@ -86,15 +95,18 @@ class Linear(VariancePreserving):
     time, so that the chain ends in the same noise with any number of steps. Ho et al. (2020); Song et al. (2021).
     """
 
+    @checked
     def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
         self.beta_0 = need_between("beta_0", beta_0, 0.0, math.inf)
         self.beta_1 = need_positive("beta_1", need_between("beta_1", beta_1, beta_0, math.inf))
 
-    def log_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def log_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """Minus half the integral of beta from 0 to t. Implements :eq:`eq-diff-linear`."""
         return -0.5 * t * (self.beta_0 + 0.5 * (self.beta_1 - self.beta_0) * t)
 
-    def dlog_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def dlog_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """-beta(t)/2."""
         return -0.5 * (self.beta_0 + (self.beta_1 - self.beta_0) * t)
 
@@ -106,6 +118,7 @@ class Cosine(VariancePreserving):
     x_0; Nichol & Dhariwal (2021) clip beta for the same reason.
     """
 
+    @checked
     def __init__(self, s: float = 0.008, floor: float = 1e-4):
         self.s = need_between("s", s, 0.0, 1.0)
         self.floor = need_between("floor", floor, 0.0, 1.0, open_ends=True)
@@ -113,11 +126,13 @@ class Cosine(VariancePreserving):
     def _angle(self, t: Tensor) -> Tensor:
         return (t + self.s) / (1 + self.s) * (math.pi / 2)
 
-    def log_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def log_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """The logarithm of the quotient of cosines, or of the floor. Implements :eq:`eq-diff-cosine`."""
         return (self._angle(t).cos() / math.cos(self.s / (1 + self.s) * math.pi / 2)).clamp(self.floor, 1.0).log()
 
-    def dlog_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def dlog_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """-angle' tan(angle); 0 on the floor."""
         slope = -self._angle(t).tan() * math.pi / 2 / (1 + self.s)
         return torch.where(self.log_alpha(t) > math.log(self.floor), slope, 0.0)
@@ -129,6 +144,7 @@ class Tabulated(VariancePreserving):
     alpha(t/T)^2 is the product of 1 - beta_s for s = 1 .. t.
     """
 
+    @checked
     def __init__(self, beta: Float[Tensor, " steps"] | Sequence[float]):
         beta = need_finite("beta", need_tensor("beta", torch.as_tensor(beta, dtype=torch.float64), 1))
         for end in beta.aminmax():
@@ -142,12 +158,14 @@ class Tabulated(VariancePreserving):
         place = t * (len(self._log_alpha) - 1)
         return place, place.long().clamp(0, len(self._slope) - 1)
 
-    def log_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def log_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """Linear between the rows of the table. Implements :eq:`eq-diff-alpha-bar`."""
         place, row = self._place(t)
         return torch.addcmul(self._log_alpha.to(t.device).take(row), self._slope.to(t.device).take(row), place - row)
 
-    def dlog_alpha(self, t: Tensor) -> Tensor:
+    @checked
+    def dlog_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
         """The slope of the step that t lies in."""
         return self._slope.to(t.device).take(self._place(t)[1]) * (len(self._log_alpha) - 1)
 
@@ -156,7 +174,7 @@ def _float64(name: str, t: Time) -> Tensor:
     """Times as float64: refused outside [0, 1], or NaN on an accelerator."""
     if not isinstance(t, Tensor):
         return torch.tensor(need_between(name, t, 0.0, 1.0), dtype=torch.float64)
-    u = need_tensor(name, t).double()
+    u = t.double()
     if u.device.type != "cpu":
         return torch.where((u >= 0) & (u <= 1), u, math.nan)
     if can_read(u) and not ((u >= 0) & (u <= 1)).all():
@@ -167,8 +185,9 @@ def _float64(name: str, t: Time) -> Tensor:
 def _interval(s: Time, t: Time) -> tuple[Tensor, Tensor]:
     """(s, t) as float64 if every s comes before its t."""
     s, t = _float64("s", s), _float64("t", t)
-    if can_read(t) and not (s < t).all():
-        raise ValueError(f"s reaches to {s.max():.4g} and t down to {t.min():.4g}, expected each s before its t")
+    if can_read(t) and (late := s >= t).any():
+        first, last = (number.expand(late.shape)[late][0] for number in (s, t))
+        raise ValueError(f"s is {first:.4g} where t is {last:.4g}, expected each s before its t")
     return s, t
 
 
@@ -179,6 +198,13 @@ def need_positive(name: str, value: Rate) -> Rate:
     if value.device.type == "cpu" and can_read(value) and not ((value > 0) & (value < math.inf)).all():
         raise ValueError(f"{name} reaches from {value.min():.4g} to {value.max():.4g}, expected positive numbers")
     return value
+
+
+def need_from_zero(name: str, value: Rate) -> None:
+    """Raise ValueError unless `value` is 0 or more, and finite. A tensor is read on a CPU only."""
+    numbers = torch.as_tensor(value)
+    if numbers.device.type == "cpu" and can_read(numbers) and not ((numbers >= 0) & (numbers < math.inf)).all():
+        raise ValueError(f"{name} reaches from {numbers.min():.4g} to {numbers.max():.4g}, expected numbers from 0 on")
 
 
 def _like(t: Time, value: Tensor) -> Tensor:
@@ -192,12 +218,14 @@ def _noise(log_alpha: Tensor) -> Tensor:
 # --- forward --------------------------------------------------------------------------------------------------------
 
 
+@checked
 def rates(schedule: Schedule, t: Float[Tensor, " batch"], x: Float[Tensor, "batch *event"]) -> tuple[Tensor, Tensor]:
     """(alpha(t), sigma(t)) of each example, shaped to multiply `x`."""
     alpha, sigma = (rate.to(x.dtype).view(-1, *[1] * (x.ndim - 1)) for rate in schedule.alpha_sigma(t))
     return alpha, sigma
 
 
+@checked
 def q_sample(
     x0: Float[Tensor, "batch *event"],
     t: Float[Tensor, " batch"],
@@ -209,12 +237,12 @@ def q_sample(
 
     Implements :eq:`eq-diff-marginal`. The loss compares a guess with this same eps.
     """
-    need_shape("t", need_tensor("t", t, 1), (len(need_tensor("x0", x0)),))
     alpha, sigma = rates(schedule, t, x0)
     eps = randn_like(x0, generator=generator)
     return (alpha * x0).addcmul_(sigma, eps), eps
 
 
+@checked
 def transition(schedule: Schedule, s: Time, t: Time) -> tuple[Tensor, Tensor]:
     """(scale, variance) of q(x_t | x_s) = N(scale x_s, variance I) for s < t, float64.
 
@@ -226,6 +254,7 @@ def transition(schedule: Schedule, s: Time, t: Time) -> tuple[Tensor, Tensor]:
     return scale, schedule.sigma(t).square() - (scale * schedule.sigma(s)).square()
 
 
+@checked
 def forward_path(
     x0: Float[Tensor, "batch *event"],
     schedule: Schedule,
@@ -239,7 +268,7 @@ def forward_path(
     do not fall to 0).
     """
     times = need_times(times, 0.0)
-    path = [need_tensor("x0", x0)]
+    path = [x0]
     for t, s in reversed(list(pairwise(times))):
         scale, variance = (float(number) for number in transition(schedule, s, t))
         path.append(scale * path[-1] + math.sqrt(variance) * randn_like(x0, generator=generator))
@@ -254,6 +283,7 @@ class Steps(NamedTuple):
     variance: PerStep
 
 
+@checked
 def posterior(schedule: Schedule, s: Time, t: Time) -> Steps:
     """q(x_s | x_t, x_0) = N(c_x x_t + c_0 x_0, variance I) for s < t, float64.
 
@@ -278,6 +308,7 @@ def _need_rates(x: Tensor, alpha: Rate, sigma: Rate, name: str, divisor: Rate) -
             raise ValueError(f"{name} has shape {tuple(rate.shape)}, expected a number or {x.ndim} axes as x has")
 
 
+@checked
 def x0_from_eps(
     x: Float[Tensor, "*shape"], eps: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
@@ -286,6 +317,7 @@ def x0_from_eps(
     return (x - sigma * eps) / alpha
 
 
+@checked
 def eps_from_x0(
     x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
@@ -294,6 +326,7 @@ def eps_from_x0(
     return (x - alpha * x0) / sigma
 
 
+@checked
 def x0_from_v(
     x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
@@ -302,6 +335,7 @@ def x0_from_v(
     return (alpha * x - sigma * v) / (alpha**2 + sigma**2)
 
 
+@checked
 def v_from_x0(
     x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
@@ -310,6 +344,7 @@ def v_from_x0(
     return (alpha * x - (alpha**2 + sigma**2) * x0) / sigma
 
 
+@checked
 def x0_from_score(
     x: Float[Tensor, "*shape"], score: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
@@ -318,6 +353,7 @@ def x0_from_score(
     return (x + sigma**2 * score) / alpha
 
 
+@checked
 def score_from_x0(
     x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
@@ -333,16 +369,19 @@ def _as_denoiser(network: Denoiser, schedule: Schedule, convert: Callable[..., T
     return denoiser
 
 
+@checked
 def denoiser_from_eps(network: Denoiser, schedule: Schedule) -> Denoiser:
     """The denoiser of a network that predicts the noise. It divides by alpha: see `Cosine` for t = 1."""
     return _as_denoiser(network, schedule, x0_from_eps)
 
 
+@checked
 def denoiser_from_v(network: Denoiser, schedule: Schedule) -> Denoiser:
     """The denoiser of a network that predicts v = alpha eps - sigma x_0. It divides by nothing that vanishes."""
     return _as_denoiser(network, schedule, x0_from_v)
 
 
+@checked
 def denoiser_from_score(network: Denoiser, schedule: Schedule) -> Denoiser:
     """The denoiser of a network that predicts the score of p_t."""
     return _as_denoiser(network, schedule, x0_from_score)
@@ -351,6 +390,7 @@ def denoiser_from_score(network: Denoiser, schedule: Schedule) -> Denoiser:
 # --- where a sampler stops, how it steps ------------------------------------------------------------------------------
 
 
+@checked
 def need_times(times: Sequence[float] | Float[Tensor, " states"], end: float | None = None) -> list[float]:
     """`times` as floats if there are two or more, falling strictly within [0, 1], to `end`. Raises ValueError."""
     times = [need_between("times", float(t), 0.0, 1.0) for t in times]
@@ -370,6 +410,7 @@ def need_entries(name: str, entries: Any, n: int, what: str = "step") -> Any:
     return entries
 
 
+@checked
 def time_grid(n_steps: int, T: int = 1000, spacing: str = "trailing") -> list[float]:
     """`n_steps` of the times 1/T, ..., 1 in falling order, then 0: where a sampler of so many steps stops.
 
@@ -392,6 +433,7 @@ def _ends(times: Sequence[float]) -> tuple[Tensor, Tensor]:
     return times[1:], times[:-1]
 
 
+@checked
 def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | PerStep = "posterior") -> Steps:
     """The posterior's mean with the guess in the place of x_0, and a variance of one's choice.
 
@@ -403,11 +445,14 @@ def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | 
     chosen = reverse_variances(schedule, times, variance) if isinstance(variance, str) else variance
     chosen = chosen.tolist() if isinstance(chosen, Tensor) and chosen.ndim == 1 else list(chosen)
     need_entries("variance", chosen, len(t))
-    fresh = [0.0 if last else _need_variance(v) for v, last in zip(chosen, (least == 0).tolist(), strict=True)]
+    fresh = [0.0 if last else v for v, last in zip(chosen, (least == 0).tolist(), strict=True)]
+    for v in fresh:
+        need_from_zero("variance", v)
     numbers = not any(isinstance(v, Tensor) and v.ndim for v in fresh)
     return Steps(c_x, c_0, torch.tensor(fresh, dtype=torch.float64) if numbers else fresh)
 
 
+@checked
 def ddim_steps(schedule: Schedule, times: Sequence[float], eta: float = 0.0) -> Steps:
     """The same marginals with eta times the posterior's standard deviation as fresh noise, 0 to 1.
 
@@ -420,15 +465,10 @@ def ddim_steps(schedule: Schedule, times: Sequence[float], eta: float = 0.0) -> 
     return Steps(c_x, schedule.alpha(s) - c_x * schedule.alpha(t), fresh)
 
 
-def _need_variance(value: Tensor | float) -> Tensor | float:
-    if can_read(least := torch.as_tensor(value)) and not ((least >= 0) & (least < math.inf)).all():
-        raise ValueError(f"variance reaches from {least.min():.4g} to {least.max():.4g}, expected numbers from 0 on")
-    return value
-
-
 # --- the reverse variance ---------------------------------------------------------------------------------------------
 
 
+@checked
 def reverse_variances(schedule: Schedule, times: Sequence[float], kind: str) -> Float[Tensor, " steps"]:
     """DDPM's two choices for each step: "forward" (beta) or "posterior" (beta-tilde), float64.
 
@@ -443,21 +483,25 @@ def reverse_variances(schedule: Schedule, times: Sequence[float], kind: str) -> 
     return torch.where(least > 0, least, forward)
 
 
-def optimal_variances(schedule: Schedule, times: Sequence[float], errors: Tensor) -> Float[Tensor, "steps *event"]:
+@checked
+def optimal_variances(
+    schedule: Schedule, times: Sequence[float], errors: Float[Tensor, "steps *event"]
+) -> Float[Tensor, "steps *event"]:
     """The best variance of each step, beta-tilde + c_0^2 E|x_0 - x0_hat|^2 / d, from the denoiser's squared errors.
 
     Implements :eq:`eq-diff-optimal-variance`. `errors` `(steps, *event)`: at the start t of each step, per coordinate
     or averaged over all, and so is the result. Bao et al. (2022), "Analytic-DPM".
     """
     s, t = _ends(times)
-    need_shape("errors", need_tensor("errors", errors), (len(t), *errors.shape[1:]))
+    need_from_zero("errors", need_shape("errors", errors, (len(t), *errors.shape[1:])))
     _, c_0, least = (
         number.view(-1, *[1] * (errors.ndim - 1)).to(errors.device) for number in posterior(schedule, s, t)
     )
     return least + c_0.square() * errors.double()
 
 
-def variance_price(best: Tensor, used: Tensor) -> Tensor:
+@checked
+def variance_price(best: Float[Tensor, "*steps"], used: Float[Tensor, "*steps"]) -> Float[Tensor, "*steps"]:
     """Nats per dimension that a step loses by `used` in the place of `best`: (r - 1 - log r)/2 with r = best/used.
 
     Implements :eq:`eq-diff-price`.
@@ -470,6 +514,7 @@ def variance_price(best: Tensor, used: Tensor) -> Tensor:
 # --- laws whose denoiser is known -------------------------------------------------------------------------------------
 
 
+@checked
 def mixture_denoiser(law: GaussianMixture, schedule: Schedule) -> Denoiser:
     """The perfect denoiser E[x_0 | x_t] of a mixture of Gaussians, one of point masses included; float64.
 
@@ -486,21 +531,22 @@ def mixture_denoiser(law: GaussianMixture, schedule: Schedule) -> Denoiser:
     return denoiser
 
 
+@checked
 def copier_weights(
-    x: Float[Tensor, "batch *event"], data: Float[Tensor, "n *event"], alpha: Tensor | float, sigma: Tensor | float
+    x: Float[Tensor, "batch *event"], data: Float[Tensor, "n *event"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "batch n"]:
     """p(x_0 = data[i] | x_t = x) if the data law is the training set itself: the softmax of
     -|x - alpha x_i|^2 / (2 sigma^2).
 
     Implements :eq:`eq-diff-copier`. alpha and sigma > 0 are numbers or (batch, 1).
     """
-    flat, points = need_tensor("x", x).flatten(1), need_tensor("data", data).flatten(1)
+    flat, points = x.flatten(1).double(), data.flatten(1).double()  # expanded squares lose digits in float32
     _need_rates(flat, alpha, sigma, "sigma", sigma)
-    flat, points = flat.double(), points.double()  # expanded squares lose digits where the data are far from 0
     match = alpha * (flat @ points.T) - 0.5 * alpha**2 * points.square().sum(1)  # |x|^2 is the same for all
     return (match / sigma**2).softmax(1).to(x.dtype)
 
 
+@checked
 def copier(data: Float[Tensor, "n *event"], schedule: Schedule) -> Denoiser:
     """The denoiser that minimises every training loss exactly: the mean of the training set under `copier_weights`.
 
@@ -514,6 +560,7 @@ def copier(data: Float[Tensor, "n *event"], schedule: Schedule) -> Denoiser:
     return denoiser
 
 
+@checked
 def expected_terms(
     errors: Float[Tensor, " steps"],
     schedule: Schedule,
@@ -528,8 +575,7 @@ def expected_terms(
     """
     s, t = _ends(need_times(times, 0.0))
     _, c_0, least = posterior(schedule, s, t)
-    need_shape("errors", need_tensor("errors", errors, 1), (len(t),))
-    need_positive("variances", need_shape("variances", need_tensor("variances", variances, 1), (len(t),)))
+    need_from_zero("errors", need_shape("errors", errors, (len(t),))), need_positive("variances", variances)
     wrong = c_0.square() * errors.double() / variances
     ratio = least[:-1] / variances[:-1]
     steps = 0.5 * (wrong[:-1] + ratio - 1 - ratio.log())
@@ -539,6 +585,7 @@ def expected_terms(
     return torch.cat([prior, steps, decoder]).flip(0)
 
 
+@checked
 def gaussian_moments(
     steps: Steps,
     schedule: Schedule,
@@ -557,7 +604,7 @@ def gaussian_moments(
     gain = alpha * need_between("variance", variance, 0.0, math.inf) / (alpha.square() * variance + noise)
     slope = steps.c_x + steps.c_0 * gain
     shift = steps.c_0 * mean * (1 - gain * alpha)
-    need_entries("steps", steps.variance, len(t)), need_shape("steps", steps.c_x, (len(t),))
+    need_entries("steps", steps.c_x, len(t))
     means, variances = [float(start[0])], [float(start[1])]
     for a, b, fresh in zip(slope.tolist(), shift.tolist(), steps.variance, strict=True):
         means.append(a * means[-1] + b)
@@ -565,6 +612,7 @@ def gaussian_moments(
     return torch.tensor(means, dtype=torch.float64), torch.tensor(variances, dtype=torch.float64)
 
 
+@checked
 def entropy_from_mmse(
     log_snr: Float[Tensor, " n"], mmse: Float[Tensor, " n"], variance: float, d: int = 1
 ) -> Float[Tensor, ""]:
@@ -574,7 +622,6 @@ def entropy_from_mmse(
     signal-to-noise ratio g = exp(log_snr), by the trapezoid rule on the grid given. `variance` v is any positive number
     (the curve of N(0, v I) is the reference); the tails left out must be small. Guo, Shamai & Verdu (2005).
     """
-    need_shape("mmse", need_tensor("mmse", mmse, 1), tuple(need_tensor("log_snr", log_snr, 1).shape))
     need_positive("variance", variance)
     need_count("d", d)
     if can_read(log_snr) and not (log_snr.diff() > 0).all():

@@ -10,27 +10,33 @@ again, it resumes.
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmlib.core import (
     Density,
+    by_blocks,
+    checked,
     need_between,
     need_count,
+    need_levels,
     need_option,
     need_shape,
-    need_tensor,
+    need_unit,
+    uniform_dtype,
 )
 from dgmlib.sequential import Draw, categorical_draw, jacobi_sample, naive_sample
 
 Image = Float[Tensor, "batch channels height width"]
 Rows = Float[Tensor, "batch channels rows width"]  # some of an image's
+Top = Float[Tensor, "batch channels known width"]  # its first ones, or none
 Features = Float[Tensor, "batch features height width"]
 
 # --- what a pixel predicts ------------------------------------------------------------------------------------------
 
 
+@checked
 def logistic_mixture_log_prob(
     x: Float[Tensor, "*shape"], params: Float[Tensor, "*shape three_k"], levels: int
 ) -> Float[Tensor, "*shape"]:
@@ -38,9 +44,11 @@ def logistic_mixture_log_prob(
 
     Implements :eq:`eq-logistic-mixture`. `params` holds k weights (as logits), k means and k log-scales, in units of
     one level; the first and the last level take the half-lines beyond them. No difference of nearly equal numbers is
-    taken: sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)). Salimans et al. (2017), PixelCNN++.
+    taken: sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)). Raises ValueError (values that are no
+    levels, a last axis that is not three times something). Salimans et al. (2017), PixelCNN++.
     """
-    need_shape("params", need_tensor("params", params), (*x.shape, params.shape[-1] // 3 * 3))
+    need_levels("x", x, need_count("levels", levels, 2))
+    need_shape("params", params, (*x.shape, params.shape[-1] // 3 * 3))
     logits, means, log_scales = params.chunk(3, -1)
     inverse = (-log_scales).exp()
     above, below = (x[..., None] + 0.5 - means) * inverse, (x[..., None] - 0.5 - means) * inverse
@@ -51,6 +59,7 @@ def logistic_mixture_log_prob(
     return (logits.log_softmax(-1) + log_mass).logsumexp(-1)
 
 
+@checked
 def logistic_mixture_cdf(
     params: Float[Tensor, "*shape three_k"], levels: int
 ) -> Float[Tensor, "*shape levels_but_one"]:
@@ -66,6 +75,7 @@ def logistic_mixture_cdf(
 # --- images, pixel by pixel -----------------------------------------------------------------------------------------
 
 
+@checked
 def causal_mask(
     rows: int, columns: int, kind: str, c_in: int, c_out: int, channels: int = 1
 ) -> Float[Tensor, "c_out c_in rows columns"]:
@@ -75,9 +85,7 @@ def causal_mask(
     j * channels // n. At the centre a feature of channel a sees features of channels before a (kind "A"), or up to and
     including a ("B"). van den Oord, Kalchbrenner & Kavukcuoglu (2016).
     """
-    for name, size in (("rows", rows), ("columns", columns)):
-        if need_count(name, size) % 2 == 0:
-            raise ValueError(f"{name} is {size}, expected an odd number")
+    _need_odd("rows", rows), _need_odd("columns", columns)
     need_option("kind", kind, ("A", "B"))
     for name, count in (("c_in", c_in), ("c_out", c_out)):
         if need_count(name, count, channels) % channels:
@@ -91,13 +99,21 @@ def causal_mask(
     return mask
 
 
+def _need_odd(name: str, size: int) -> int:
+    if need_count(name, size) % 2 == 0:
+        raise ValueError(f"{name} is {size}, expected an odd number")
+    return size
+
+
 class MaskedConv2d(nn.Conv2d):
     """A convolution that keeps the size of the image and multiplies its kernel by `causal_mask`."""
 
+    @checked
     def __init__(self, c_in: int, c_out: int, rows: int, columns: int, kind: str, channels: int = 1):
         super().__init__(c_in, c_out, (rows, columns), padding=(rows // 2, columns // 2))
         self.register_buffer("mask", causal_mask(rows, columns, kind, c_in, c_out, channels), persistent=False)
 
+    @checked
     def forward(self, x: Image) -> Features:
         """The convolution with the masked kernel."""
         return self._conv_forward(x, self.weight * self.mask, self.bias)
@@ -107,9 +123,11 @@ class PixelModel(nn.Module, Density):
     """p(x) = product of p(x_i | x_<i) in raster order; a subclass says how a network computes all factors at once.
 
     `shape` is (channels, height, width). A number is predicted by a softmax over its `levels`, or, with `mixtures`, by
-    so many discretised logistic laws. With `n_classes`, `log_prob` and `sample` take a `label`.
+    so many discretised logistic laws. With `n_classes`, `log_prob` and `sample` take a `label`. `log_prob` refuses
+    numbers that are no levels, images in [0, 1] among these, and goes in blocks of rows where no gradient is recorded.
     """
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -135,7 +153,8 @@ class PixelModel(nn.Module, Density):
             start[:, 1] = torch.linspace(0, levels - 1, mixtures + 2)[1:-1]
             start[:, 2] = math.log(levels / 8)
 
-    def features(self, x: Image, label: Int[Tensor, " batch"] | None) -> Features:
+    @checked
+    def features(self, x: Image, label: Integer[Tensor, " batch"] | None) -> Features:
         """What the network makes of the image (scaled to [-1, 1]) at each pixel, from the numbers before it only."""
         raise NotImplementedError
 
@@ -146,11 +165,12 @@ class PixelModel(nn.Module, Density):
     def _scaled(self, x: Tensor) -> Tensor:
         return 2 * x / (self.levels - 1) - 1
 
+    @checked
     def forward(
-        self, x: Image, label: Int[Tensor, " batch"] | None = None
+        self, x: Image, label: Integer[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch channels height width k"]:
         """The parameters of every conditional law, in one pass."""
-        need_shape("x", need_tensor("x", x, 4), (len(x), *self.shape))
+        need_shape("x", x, (len(x), *self.shape))
         self._need_label(label, len(x))
         return self._params(self.features(self._scaled(x), label))
 
@@ -159,21 +179,30 @@ class PixelModel(nn.Module, Density):
             wanted = "no label" if self.n_classes is None else f"one of {self.n_classes} classes for each image"
             raise ValueError(f"label is {'None' if label is None else 'given'}, expected {wanted}")
         if label is not None:
-            need_shape("label", need_tensor("label", label, floating=False), (n,))
+            need_levels("label", need_shape("label", label, (n,)), self.n_classes)
 
-    def log_prob(self, x: Image, *, label: Int[Tensor, " batch"] | None = None) -> Float[Tensor, " batch"]:
+    @checked
+    def log_prob(self, x: Image, *, label: Integer[Tensor, " batch"] | None = None) -> Float[Tensor, " batch"]:
         """log p(x), exact, in nats. Implements :eq:`eq-raster`."""
-        params = self(x, label)
-        if self.mixtures is None:
-            log_mass = params.log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
-        else:
-            log_mass = logistic_mixture_log_prob(x, params, self.levels)
-        return log_mass.flatten(1).sum(1)
+        need_levels("x", x, self.levels)
 
+        def score(x: Tensor, label: Tensor | None) -> Tensor:
+            params = self(x, label)
+            if self.mixtures is None:
+                log_mass = params.log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
+            else:
+                log_mass = logistic_mixture_log_prob(x, params, self.levels)
+            return log_mass.flatten(1).sum(1)
+
+        held = x[0, 0].numel() * (10 * self.head[1].in_channels + 3 * self.head[-1].out_channels)
+        return by_blocks(score, held, x, label)
+
+    @checked
     def draw(self, params: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The level whose slice of [0, 1) holds u: #{j : P(x <= j) <= u}."""
         if self.mixtures is None:
             return categorical_draw(params, u).to(params.dtype)
+        need_unit("u", u)
         return (logistic_mixture_cdf(params, self.levels) <= u[..., None]).sum(-1).to(params.dtype)
 
     @property
@@ -182,26 +211,28 @@ class PixelModel(nn.Module, Density):
         channels, height, width = self.shape
         return torch.arange(channels * height * width).view(channels, -1).T.flatten().tolist()
 
-    def proposal(self, label: Int[Tensor, " batch"] | None = None, top: Rows | None = None) -> Draw:
+    @checked
+    def proposal(self, label: Integer[Tensor, " batch"] | None = None, top: Top | None = None) -> Draw:
         """draw(x, u): in one full pass, what each number would be drawn as by its own u, given those before it in x.
 
         This is what the samplers of `dgmlib.sequential` ask for. `top` holds the first rows, when they are given.
         """
 
         def draw(x: Image, u: Image) -> Image:
-            drawn = self.draw(self(x, label), u)
+            drawn = self.draw(self(x.to(self.head[-1].weight.dtype), label), u)
             return drawn if top is None else torch.cat([top, drawn[:, :, top.shape[2] :]], 2)
 
         return draw
 
+    @checked
     @torch.no_grad()
     def sample(
         self,
         n: int,
         *,
         generator: torch.Generator | None = None,
-        label: Int[Tensor, " batch"] | None = None,
-        top: Rows | None = None,
+        label: Integer[Tensor, " batch"] | None = None,
+        top: Top | None = None,
         method: str = "jacobi",
     ) -> Image:
         """`n` images, of the classes `label` and below the rows `top` if given.
@@ -212,17 +243,21 @@ class PixelModel(nn.Module, Density):
         """
         need_option("method", method, ("naive", "jacobi") + ("cached",) * hasattr(self, "sample_cached"))
         self._need_label(label, need_count("n", n))
-        if top is not None:
-            rows = int(need_between("the rows of top", need_tensor("top", top, 4).shape[2], 1, self.shape[1]))
-            need_shape("top", top, (n, self.shape[0], rows, self.shape[2]))
+        self._need_top(top, n)
         like = self.head[-1].weight
-        u = torch.rand(n, *self.shape, generator=generator, dtype=like.dtype, device=like.device)
+        u = torch.rand(n, *self.shape, generator=generator, dtype=uniform_dtype(like.dtype), device=like.device)
         if method == "cached":
             return self.sample_cached(u, label, top)
         draw = self.proposal(label, top)
         return naive_sample(draw, u, order=self.order) if method == "naive" else jacobi_sample(draw, u)[0]
 
+    def _need_top(self, top: Tensor | None, n: int) -> None:
+        if top is not None and top.shape[2]:
+            rows = int(need_between("the rows of top", top.shape[2], 1, self.shape[1]))
+            need_levels("top", need_shape("top", top, (n, self.shape[0], rows, self.shape[2])), self.levels)
 
+
+@checked
 def receptive_field(
     model: PixelModel, row: int, column: int, channel: int = 0
 ) -> Float[Tensor, "channels height width"]:
@@ -231,6 +266,8 @@ def receptive_field(
     Implements :eq:`eq-receptive-field`: what is predicted there is propagated back to an image of noise, in double
     precision, in which no unit of these networks is ever quite off.
     """
+    for name, place, n in zip(("channel", "row", "column"), (channel, row, column), model.shape, strict=True):
+        need_between(name, place, 0, n - 1)
     device = model.head[-1].weight.device
     noise = torch.rand(1, *model.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = (noise * (model.levels - 1)).to(device).requires_grad_()
@@ -251,15 +288,18 @@ class PixelCNN(PixelModel):
     Kalchbrenner & Kavukcuoglu (2016).
     """
 
+    @checked
     def __init__(self, shape: tuple[int, int, int], features: int, depth: int, *, kernel: int = 3, levels: int = 2):
         super().__init__(shape, levels, features=features)
+        _need_odd("kernel", kernel)
         kinds = "A" + "B" * (need_count("depth", depth) - 1)
         self.layers = nn.ModuleList(
             MaskedConv2d(features if i else shape[0], features, kernel, kernel, kind, shape[0])
             for i, kind in enumerate(kinds)
         )
 
-    def features(self, x: Image, label: Int[Tensor, " batch"] | None) -> Features:
+    @checked
+    def features(self, x: Image, label: Integer[Tensor, " batch"] | None) -> Features:
         """See `PixelModel.features`."""
         h = self.layers[0](x)
         for layer in self.layers[1:]:
@@ -270,6 +310,7 @@ class PixelCNN(PixelModel):
 # --- two stacks, gated ----------------------------------------------------------------------------------------------
 
 
+@checked
 def gated_unit(a: Float[Tensor, "batch two_f *event"]) -> Float[Tensor, "batch f *event"]:
     """tanh of the even entries of axis 1, times the sigmoid of the odd ones.
 
@@ -278,6 +319,7 @@ def gated_unit(a: Float[Tensor, "batch two_f *event"]) -> Float[Tensor, "batch f
     return a[:, 0::2].tanh() * a[:, 1::2].sigmoid()
 
 
+@checked
 def shift_down(x: Image) -> Image:
     """The image one row lower: row r holds what was in row r - 1, the first row 0."""
     return F.pad(x, (0, 0, 1, -1))
@@ -286,6 +328,7 @@ def shift_down(x: Image) -> Image:
 class GatedLayer(nn.Module):
     """One layer of both stacks: the vertical one sees the rows above, the horizontal one its own row from the left."""
 
+    @checked
     def __init__(self, c_in: int, features: int, kernel: int, kind: str, channels: int, n_classes: int | None):
         super().__init__()
         self.reach, self.residual = kernel // 2, kind == "B"
@@ -295,7 +338,8 @@ class GatedLayer(nn.Module):
         self.out = MaskedConv2d(features, features, 1, 1, "B", channels)
         self.condition = None if n_classes is None else nn.Embedding(n_classes, 4 * features)
 
-    def look_up(self, v: Rows, label: Int[Tensor, " batch"] | None) -> tuple[Features, Tensor]:
+    @checked
+    def look_up(self, v: Rows, label: Integer[Tensor, " batch"] | None) -> tuple[Features, Tensor]:
         """The vertical stack's next features, from `v` with `reach` earlier rows on top, and what they tell the row."""
         a = self.vertical(F.pad(v, (self.reach, self.reach)))
         link = self.link(a)
@@ -304,7 +348,8 @@ class GatedLayer(nn.Module):
             a, link = a + above, link + beside
         return gated_unit(a), link
 
-    def forward(self, v: Image, h: Image, label: Int[Tensor, " batch"] | None) -> tuple[Features, Features]:
+    @checked
+    def forward(self, v: Image, h: Image, label: Integer[Tensor, " batch"] | None) -> tuple[Features, Features]:
         """The next features of both stacks."""
         v, link = self.look_up(F.pad(v, (0, 0, self.reach, 0)), label)
         new = self.out(gated_unit(self.horizontal(h) + link))
@@ -323,6 +368,7 @@ class GatedPixelCNN(PixelModel):
     are at most depth * r columns away. van den Oord et al. (2016), Conditional PixelCNN.
     """
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -335,34 +381,38 @@ class GatedPixelCNN(PixelModel):
         n_classes: int | None = None,
     ):
         super().__init__(shape, levels, features=features, mixtures=mixtures, n_classes=n_classes)
+        _need_odd("kernel", kernel)
         kinds = "A" + "B" * (need_count("depth", depth) - 1)
         self.layers = nn.ModuleList(
             GatedLayer(features if i else shape[0], features, kernel, kind, shape[0], n_classes)
             for i, kind in enumerate(kinds)
         )
 
-    def features(self, x: Image, label: Int[Tensor, " batch"] | None) -> Features:
+    @checked
+    def features(self, x: Image, label: Integer[Tensor, " batch"] | None) -> Features:
         """See `PixelModel.features`."""
         v, h = shift_down(x), x
         for layer in self.layers:
             v, h = layer(v, h, label)
         return h
 
+    @checked
     @torch.no_grad()
-    def sample_cached(self, u: Image, label: Int[Tensor, " batch"] | None = None, top: Rows | None = None) -> Image:
+    def sample_cached(self, u: Image, label: Integer[Tensor, " batch"] | None = None, top: Top | None = None) -> Image:
         """The images that the uniform numbers `u` select, computing each feature once.
 
         The vertical stack advances row by row and keeps the rows it will look up to; the horizontal stack advances
         pixel by pixel and keeps the columns it will look left to. Ramachandran et al. (2017).
         """
-        channels, height, width = self.shape
+        channels, height, width = need_unit("u", need_shape("u", u, (len(u), *self.shape))).shape[1:]
+        self._need_label(label, len(u)), self._need_top(top, len(u))
         known = 0 if top is None else top.shape[2]
-        x, reach = torch.zeros_like(u), self.layers[0].reach
+        x, reach = self.head[-1].weight.new_zeros(u.shape), self.layers[0].reach
         if top is not None:
             x[:, :, :known] = top
         matrices = [layer.matrices() for layer in self.layers]
         inputs = [layer.vertical.in_channels for layer in self.layers]
-        above = [u.new_zeros(len(u), c, reach, width) for c in inputs]
+        above = [x.new_zeros(len(u), c, reach, width) for c in inputs]
         for r in range(height):
             v = self._scaled(x[:, :, r - 1 : r]) if r else torch.zeros_like(x[:, :, :1])
             links = []
@@ -373,7 +423,7 @@ class GatedPixelCNN(PixelModel):
                 links.append((link[:, :, 0] + layer.horizontal.bias[:, None]).permute(2, 0, 1).contiguous())
             if r < known:
                 continue
-            row = [u.new_zeros(len(u), reach + width, c) for c in inputs]  # each layer's input, padded on the left
+            row = [x.new_zeros(len(u), reach + width, c) for c in inputs]  # each layer's input, padded on the left
             for column in range(width):
                 for channel in range(channels):
                     for i, (layer, (window, out)) in enumerate(zip(self.layers, matrices, strict=True)):
@@ -397,6 +447,7 @@ class CopyRule(Density):
     Nothing else is dependent: to whom (r - 1, c + 2) is hidden, every pixel is a fair coin.
     """
 
+    @checked
     def __init__(self, size: int = 8, keep: float = 0.95):
         self.size = need_count("size", size, 3)
         self.keep = need_between("keep", keep, 0, 1, open_ends=True)
@@ -411,13 +462,15 @@ class CopyRule(Density):
         noise = -self.keep * math.log(self.keep) - (1 - self.keep) * math.log(1 - self.keep)
         return (self.size**2 - self.copies) * math.log(2) + self.copies * noise
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch 1 size size"]) -> Float[Tensor, " batch"]:
-        """log p(x) in nats. Implements :eq:`eq-copy-rule`."""
-        need_shape("x", need_tensor("x", x, 4), (len(x), 1, self.size, self.size))
+        """log p(x) in nats. Implements :eq:`eq-copy-rule`. Raises ValueError (values that are no bits)."""
+        need_levels("x", x, 2)
         kept = (x[..., 1:, :-2] == x[..., :-1, 2:]).flatten(1).sum(1).to(x.dtype)
         log_coins = -(self.size**2 - self.copies) * math.log(2)
         return log_coins + kept * math.log(self.keep) + (self.copies - kept) * math.log(1 - self.keep)
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n 1 size size"]:
         """`n` images, row by row."""
         device = "cpu" if generator is None else generator.device

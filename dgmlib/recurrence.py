@@ -5,12 +5,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmlib.core import Density, bernoulli, need_count, need_option, need_shape, need_tensor
+from dgmlib.core import Density, bernoulli, checked, need_count, need_levels, need_option, need_shape
 from dgmlib.pixelcnn import Features, Image, MaskedConv2d, PixelModel, shift_down
 
 # --- sequences --------------------------------------------------------------------------------------------------------
 
 
+@checked
 def rnn_update(
     x: Float[Tensor, "batch d"],
     h: Float[Tensor, "batch k"],
@@ -25,6 +26,7 @@ def rnn_update(
     return torch.tanh(x @ weight_x.T + h @ weight_h.T + bias)
 
 
+@checked
 def lstm_update(
     gates: Float[Tensor, "batch four_k *event"], c: Float[Tensor, "batch k *event"]
 ) -> tuple[Float[Tensor, "batch k *event"], Float[Tensor, "batch k *event"]]:
@@ -33,7 +35,7 @@ def lstm_update(
     Implements :eq:`eq-lstm`: i, f, o = sigmoid, g = tanh of their parts, in the order of `torch.nn.LSTM`.
     Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the gate f.
     """
-    need_shape("gates", need_tensor("gates", gates), (c.shape[0], 4 * c.shape[1], *c.shape[2:]))
+    need_shape("gates", gates, (c.shape[0], 4 * c.shape[1], *c.shape[2:]))
     i, f, g, o = gates.chunk(4, 1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
@@ -46,6 +48,7 @@ class Recurrent(nn.Module, Density):
     that of a sample.
     """
 
+    @checked
     def __init__(self, length: int, hidden: int, cell: str = "lstm"):
         super().__init__()
         self.length, self.hidden = need_count("length", length), need_count("hidden", hidden)
@@ -55,15 +58,17 @@ class Recurrent(nn.Module, Density):
         self.memory = nn.Linear(hidden, gates, bias=False)
         self.head = nn.Linear(hidden, 1)
 
+    @checked
     def start(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """The input of the first step and the empty summary."""
         like = self.head.weight
         first = torch.stack([like.new_zeros(n), like.new_ones(n)], 1)
         return first, like.new_zeros(n, self.hidden), like.new_zeros(n, self.hidden)
 
+    @checked
     def step(
-        self, x: Float[Tensor, "batch 2"], h: Float[Tensor, "batch k"], c: Float[Tensor, "batch k"]
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+        self, x: Float[Tensor, "batch 2"], h: Float[Tensor, "batch hidden"], c: Float[Tensor, "batch hidden"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
         """The logit of the next bit, and the summary (h, c); the plain cell leaves c alone."""
         if self.cell == "lstm":
             h, c = lstm_update(self.inputs(x) + self.memory(h), c)
@@ -71,9 +76,9 @@ class Recurrent(nn.Module, Density):
             h = rnn_update(x, h, self.inputs.weight, self.memory.weight, self.inputs.bias)
         return self.head(h)[:, 0], h, c
 
-    def logits(self, x: Float[Tensor, "batch length"]) -> Float[Tensor, "batch length"]:
+    @checked
+    def logits(self, x: Float[Tensor, "batch t"]) -> Float[Tensor, "batch t"]:
         """The logit of every bit given those before it."""
-        need_tensor("x", x, 2)
         entry, h, c = self.start(len(x))
         logits = []
         for bit in x.unbind(1):
@@ -82,11 +87,13 @@ class Recurrent(nn.Module, Density):
             entry = torch.stack([bit, torch.zeros_like(bit)], 1)
         return torch.stack(logits, 1)
 
-    def log_prob(self, x: Float[Tensor, "batch length"]) -> Float[Tensor, " batch"]:
-        """sum_t log p(x_t | x_<t) in nats. Implements :eq:`eq-rnn`."""
-        logits = self.logits(x)
+    @checked
+    def log_prob(self, x: Float[Tensor, "batch t"]) -> Float[Tensor, " batch"]:
+        """sum_t log p(x_t | x_<t) in nats. Implements :eq:`eq-rnn`. Raises ValueError (values that are no bits)."""
+        logits = self.logits(need_levels("x", x, 2))
         return (x * logits - F.softplus(logits)).sum(1)
 
+    @checked
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n length"]:
         """`n` draws: each step costs one step, for the summary is all it needs of the past."""
@@ -102,18 +109,20 @@ class Recurrent(nn.Module, Density):
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
+@checked
 def skew(x: Image) -> Float[Tensor, "batch channels height skewed"]:
     """Row r moved r places to the right, zeros in the gaps: what were diagonals are columns now.
 
     Implements :eq:`eq-skew`.
     """
-    height, width = need_tensor("x", x, 4).shape[2:]
+    height, width = x.shape[2:]
     return F.pad(x, (0, height)).flatten(2)[:, :, : height * (width + height - 1)].unflatten(2, (height, -1))
 
 
+@checked
 def unskew(x: Float[Tensor, "batch channels height skewed"]) -> Image:
     """The image that `skew` made into `x`. Implements :eq:`eq-unskew`."""
-    height, skewed = need_tensor("x", x, 4).shape[2:]
+    height, skewed = x.shape[2:]
     width = need_count("the width of x, less the skewing,", skewed - height + 1)
     return F.pad(x.flatten(2), (0, height)).unflatten(2, (height, -1))[..., :width]
 
@@ -124,11 +133,13 @@ class DiagonalLSTM(nn.Module):
     One step does a whole diagonal. van den Oord, Kalchbrenner & Kavukcuoglu (2016).
     """
 
+    @checked
     def __init__(self, c_in: int, hidden: int):
         super().__init__()
         self.inputs = nn.Conv2d(c_in, 4 * hidden, 1)
         self.memory = nn.Conv1d(hidden, 4 * hidden, 2, bias=False)
 
+    @checked
     def forward(self, x: Image) -> Features:
         """The features of every pixel."""
         gates = skew(self.inputs(x))
@@ -146,12 +157,14 @@ class PixelRNN(PixelModel):
     The one from the right reads the rows above only, which is why its input is the image one row lower. One channel.
     """
 
+    @checked
     def __init__(self, shape: tuple[int, int, int], hidden: int, *, levels: int = 2):
         need_option("the number of channels", shape[0], (1,))
         super().__init__(shape, levels, features=hidden)
         self.first = MaskedConv2d(1, hidden, 3, 3, "A")
         self.left, self.right = DiagonalLSTM(hidden, hidden), DiagonalLSTM(1, hidden)
 
+    @checked
     def features(self, x: Image, label: None) -> Features:
         """See `PixelModel.features`."""
         return self.left(self.first(x)) + self.right(shift_down(x).flip(3)).flip(3)

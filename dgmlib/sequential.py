@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from dgmlib.core import can_read, need_shape, need_tensor, need_unit, uniform_dtype
+from dgmlib.core import can_read, checked, need_unit, uniform_dtype
 
 Draw = Callable[[Shaped[Tensor, "batch *event"], Float[Tensor, "batch *event"]], Shaped[Tensor, "batch *event"]]
 
 
+@checked
 def categorical_draw(logits: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     """The value whose slice of [0, 1) holds each u: #{j < k - 1 : p_0 + ... + p_j <= u}, p = softmax(logits).
 
@@ -26,13 +27,13 @@ def categorical_draw(logits: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape
 
     Raises: ValueError (`u` of another shape or not in [0, 1), logits without a softmax), TypeError (not floating).
     """
-    need_shape("u", need_tensor("u", u), tuple(need_tensor("logits", logits).shape[:-1]))
     edges = logits.to(uniform_dtype(logits.dtype)).softmax(-1).cumsum(-1)
     if can_read(edges) and edges[..., -1].isnan().any():
         raise ValueError("logits has a row with NaN, +inf or nothing but -inf, expected logits of a law")
     return (edges <= (need_unit("u", u) * edges[..., -1])[..., None]).sum(-1)  # rounding leaves no gap below 1
 
 
+@checked
 def naive_sample(
     draw: Draw, uniforms: Float[Tensor, "batch *event"], *, order: Sequence[int] | None = None
 ) -> Shaped[Tensor, "batch *event"]:
@@ -41,7 +42,7 @@ def naive_sample(
     Implements :eq:`eq-one-at-a-time`. `order` lists the positions of the flattened event from first to last generated;
     None is raster order. d passes.
 
-    Raises: ValueError (`order` is no permutation), TypeError (`uniforms` not floating).
+    Raises: ValueError (`order` is no permutation, uniforms outside [0, 1)), TypeError (`uniforms` not floating).
     """
     d = _event_size(uniforms)
     order = range(d) if order is None else order
@@ -55,6 +56,7 @@ def naive_sample(
     return x
 
 
+@checked
 def jacobi_sample(
     draw: Draw, uniforms: Float[Tensor, "batch *event"], *, start: Shaped[Tensor, "batch *event"] | None = None
 ) -> tuple[Shaped[Tensor, "batch *event"], int]:
@@ -64,10 +66,10 @@ def jacobi_sample(
     are made; a pass that changes nothing proves the sample and ends the search. `start` is zero if None.
     Song, Meng, Liao & Ermon (2021); Wiggers & Hoogeboom (2020).
 
-    Raises: ValueError (`start` of another shape), TypeError (`uniforms` not floating).
+    Raises: ValueError (`start` of another shape, uniforms outside [0, 1)), TypeError (`uniforms` not floating).
     """
     d = _event_size(uniforms)
-    x = torch.zeros_like(uniforms) if start is None else need_shape("start", start, tuple(uniforms.shape))
+    x = torch.zeros_like(uniforms) if start is None else start
     for passes in range(1, d + 1):
         before, x = x, draw(x, uniforms)
         if (x == before).all():
@@ -76,6 +78,6 @@ def jacobi_sample(
 
 
 def _event_size(uniforms: Tensor) -> int:
-    if need_tensor("uniforms", uniforms).ndim < 2:
+    if uniforms.ndim < 2:
         raise ValueError(f"uniforms has shape {tuple(uniforms.shape)}, expected (batch, *event)")
     return need_unit("uniforms", uniforms)[0].numel()

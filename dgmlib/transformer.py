@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int64, Integer, Shaped
 from torch import Tensor, nn
 
-from dgmlib.core import Density, need_count, need_shape, need_tensor
+from dgmlib.core import Density, by_blocks, checked, need_count, need_levels, need_shape, uniform_dtype
 from dgmlib.nets import MLP
 from dgmlib.sequential import categorical_draw
 
 # --- attention ------------------------------------------------------------------------------------------------------
 
 
+@checked
 def causal_mask(queries: int, keys: int, device: torch.device | str | None = None) -> Shaped[Tensor, "queries keys"]:
     """True where a query may look: at itself and before. The queries are the last of the `keys` positions.
 
@@ -28,6 +29,7 @@ def causal_mask(queries: int, keys: int, device: torch.device | str | None = Non
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
+@checked
 def attention_weights(
     q: Float[Tensor, "*batch queries d"],
     k: Float[Tensor, "*batch keys d"],
@@ -43,6 +45,7 @@ def attention_weights(
     return scores.softmax(-1)
 
 
+@checked
 def attention(
     q: Float[Tensor, "*batch queries d"],
     k: Float[Tensor, "*batch keys d"],
@@ -56,10 +59,12 @@ def attention(
 class Cache:
     """The keys and values that one layer has computed so far, in memory taken once for `length` positions."""
 
+    @checked
     def __init__(self, length: int):
         self.length, self.filled = need_count("length", length), 0
         self.memory: Float[Tensor, "2 batch heads length d"] | None = None
 
+    @checked
     def extend(
         self, k: Float[Tensor, "batch heads new d"], v: Float[Tensor, "batch heads new d"]
     ) -> tuple[Float[Tensor, "batch heads all d"], Float[Tensor, "batch heads all d"]]:
@@ -83,6 +88,7 @@ class CausalSelfAttention(nn.Module):
     Raises: ValueError (`width` is no multiple of `n_heads`).
     """
 
+    @checked
     def __init__(self, width: int, n_heads: int):
         super().__init__()
         if need_count("width", width) % need_count("n_heads", n_heads):
@@ -91,10 +97,12 @@ class CausalSelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
+    @checked
     def heads(self, x: Float[Tensor, "batch length width"]) -> Float[Tensor, "3 batch heads length d"]:
         """Queries, keys and values of every head."""
         return self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
 
+    @checked
     def forward(
         self, x: Float[Tensor, "batch length width"], cache: Cache | None = None
     ) -> Float[Tensor, "batch length width"]:
@@ -115,11 +123,13 @@ class Block(nn.Module):
     Xiong et al. (2020), "On layer normalization in the Transformer architecture".
     """
 
+    @checked
     def __init__(self, width: int, n_heads: int):
         super().__init__()
         self.norm_1, self.attention = nn.LayerNorm(width), CausalSelfAttention(width, n_heads)
         self.norm_2, self.mlp = nn.LayerNorm(width), MLP([width, 4 * width, width], nn.GELU)
 
+    @checked
     def forward(
         self, x: Float[Tensor, "batch length width"], cache: Cache | None = None
     ) -> Float[Tensor, "batch length width"]:
@@ -144,9 +154,11 @@ class CausalTransformer(nn.Module, Density):
         width, depth, n_heads: of the network; `width` is a multiple of `n_heads`.
         n_classes: labels run from 0 to n_classes - 1; None: no condition.
 
-    Methods refuse tokens and labels of another shape or dtype, and out of range unless they are on an accelerator.
+    Methods refuse tokens and labels of another shape or dtype, and values out of range, which on an accelerator are
+    read outside of training only. Likelihoods go in blocks of rows where no gradient is recorded.
     """
 
+    @checked
     def __init__(
         self, n_values: int, length: int, *, width: int = 64, depth: int = 2, n_heads: int = 4,
         n_classes: int | None = None,
@@ -159,6 +171,7 @@ class CausalTransformer(nn.Module, Density):
         self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(need_count("depth", depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, n_values)
 
+    @checked
     def logits(
         self, x: Integer[Tensor, "batch length"], *, label: Integer[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length k"]:
@@ -166,22 +179,31 @@ class CausalTransformer(nn.Module, Density):
 
         Implements :eq:`eq-transformer-shift`. x_i itself is not an input of row i, and x's last token of none.
         """
-        self._need_tokens("x", x, (len(x), self.length))
+        need_levels("x", x, self.n_values)
         start = self._start(len(x), label)
         return self._forward(torch.cat([start, self.token(x[:, :-1].long())], 1) + self.place)
 
+    @checked
     def token_log_probs(
         self, x: Integer[Tensor, "batch length"], *, label: Integer[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length"]:
         """log p(x_i | x_0, ..., x_{i-1}) of each token, in nats: minus its surprise."""
-        return self.logits(x, label=label).log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
 
+        def score(x: Tensor, label: Tensor | None) -> Tensor:
+            return self.logits(x, label=label).log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
+
+        n_heads, width = self.blocks[0].attention.n_heads, self.place.shape[1]
+        held = self.length * (4 * n_heads * self.length + 10 * width + 3 * self.n_values)
+        return by_blocks(score, held, x, label)
+
+    @checked
     def log_prob(
         self, x: Integer[Tensor, "batch length"], *, label: Integer[Tensor, " batch"] | None = None
     ) -> Float[Tensor, " batch"]:
         """log p(x), or log p(x | label), exact, in nats. Implements :eq:`eq-transformer`."""
         return self.token_log_probs(x, label=label).sum(-1)
 
+    @checked
     @torch.no_grad()
     def draw(
         self,
@@ -190,8 +212,9 @@ class CausalTransformer(nn.Module, Density):
         label: Integer[Tensor, " batch"] | None = None,
     ) -> Int64[Tensor, "batch length"]:
         """One full pass: at every position the value that u selects given x before it: for `dgmlib.sequential`."""
-        return categorical_draw(self.logits(x.long(), label=label), u)
+        return categorical_draw(self.logits(need_levels("x", x, self.n_values).long(), label=label), u)
 
+    @checked
     @torch.no_grad()
     def sample_from(
         self,
@@ -207,12 +230,11 @@ class CausalTransformer(nn.Module, Density):
 
         Raises: ValueError (shapes, labels, values out of range), TypeError (dtypes).
         """
-        need_shape("u", need_tensor("u", u, 2), (len(u), self.length))
         x = torch.empty(u.shape, dtype=torch.int64, device=u.device)
-        known = 0
-        if given is not None:
-            known = self._need_tokens("given", given, (len(u), min(given.shape[-1], self.length))).shape[1]
-            x[:, :known] = given
+        known = 0 if given is None else given.shape[1]
+        if given is not None and known:
+            need_shape("given", given, (len(u), min(known, self.length)))
+            x[:, :known] = need_levels("given", given, self.n_values)
         caches = [Cache(self.length) for _ in self.blocks]
         row = self._start(len(u), label)
         for i in range(self.length):
@@ -222,12 +244,14 @@ class CausalTransformer(nn.Module, Density):
             row = self.token(x[:, i, None])
         return x
 
+    @checked
     def sample(
         self, n: int, *, label: Integer[Tensor, " batch"] | None = None, generator: torch.Generator | None = None
     ) -> Int64[Tensor, "n length"]:
         """`n` independent draws from p(x), or from p(x | label) for the `n` labels."""
         like = self.place
-        u = torch.rand(need_count("n", n), self.length, generator=generator, dtype=like.dtype, device=like.device)
+        options = {"dtype": uniform_dtype(like.dtype), "device": like.device}
+        u = torch.rand(need_count("n", n), self.length, generator=generator, **options)
         return self.sample_from(u, label)
 
     def _forward(
@@ -243,20 +267,8 @@ class CausalTransformer(nn.Module, Density):
             raise ValueError(f"label is {label}, expected {wanted}, as n_classes is {self.n_classes}")
         if label is None:
             return self.start.weight.expand(n, 1, -1)
-        need_shape("label", _need_integers("label", label, self.n_classes), (n,))
+        need_levels("label", need_shape("label", label, (n,)), self.n_classes)
         return self.start(label.long())[:, None]
-
-    def _need_tokens(self, name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return need_shape(name, _need_integers(name, x, self.n_values), shape)
-
-
-def _need_integers(name: str, x: Tensor, n: int) -> Tensor:
-    """Return `x` if it holds integers 0 to n - 1; an accelerator's values are not read, which would stall it."""
-    if need_tensor(name, x, floating=False).is_floating_point() or x.dtype == torch.bool:
-        raise TypeError(f"{name} has dtype {x.dtype}, expected an integer dtype")
-    if x.device.type == "cpu" and not (x.min() >= 0 and x.max() < n):
-        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}, expected integers from 0 to {n - 1}")
-    return x
 
 
 # --- characters -----------------------------------------------------------------------------------------------------
@@ -265,6 +277,7 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 """Shannon's 27 symbols of English: what is no letter is a space, and spaces do not follow each other."""
 
 
+@checked
 def encode_text(text: str) -> Int64[Tensor, " n"]:
     """The text in the 27 symbols of `ALPHABET`, as tokens 0 to 26. Raises ValueError when no letter is in it."""
     letters = re.sub("[^a-z]+", " ", text.lower()).strip()
@@ -273,8 +286,10 @@ def encode_text(text: str) -> Int64[Tensor, " n"]:
     return torch.tensor([ALPHABET.index(letter) for letter in letters])
 
 
+@checked
 def decode_text(tokens: Integer[Tensor, " n"]) -> str:
-    """The characters of a row of tokens."""
+    """The characters of a row of tokens. Raises ValueError (values that are none)."""
+    need_levels("tokens", tokens, len(ALPHABET))
     return "".join(ALPHABET[token] for token in tokens.tolist())
 
 

@@ -148,6 +148,17 @@ def test_what_is_as_annotated_runs():
             assert annotated(X, **option) == "ran"
 
 
+def test_a_prompt_may_be_empty_in_its_own_axis_only(untyped):
+    @checked
+    def length(given: Float[Tensor, "n known"]) -> int:
+        return given.shape[1]
+
+    assert length(torch.empty(3, 0)) == 0 and length(X) == 2
+    for shape in ((0, 2), (0, 0), (0,)):
+        with pytest.raises(ValueError, match=r"given has shape .*, expected at least one element"):
+            length(torch.empty(shape))
+
+
 class Sized(torch.nn.Module):
     def __init__(self, d, weights=None):
         super().__init__()

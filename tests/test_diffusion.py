@@ -384,6 +384,17 @@ def test_the_perfect_minimiser_returns_its_training_set():
     assert torch.cdist(points.mean(0)[None], points).min() > 0.1
 
 
+def test_every_step_is_drawn_in_half_precision_too():
+    """bfloat16 has 500 of the 1,000 times and draws 256 of them."""
+    x0 = torch.zeros(100_000, 1, dtype=torch.bfloat16)
+    for probs in (None, torch.full((1000,), 1e-3, dtype=torch.float64)):
+        t, weight = diffusion.draw_times(x0, 1000, probs, generator=rng())
+        assert t.dtype == weight.dtype == torch.float32
+        assert (1000 * t).round().unique().tolist() == list(range(1, 1001))  # misses one once in 10^40
+        x, eps = noising.q_sample(x0[:5], t[:5], COSINE, generator=rng(1))
+        assert x.dtype == eps.dtype == torch.bfloat16
+
+
 def test_clipping_keeps_guesses_where_the_data_live():
     clipped = diffusion.clipped(lambda x, t, gain: gain * x)
     assert clipped(f64([3.0, -0.1, -7.0]), f64(0.5), gain=2.0).tolist() == [[1.0, -0.2, -1.0]]
@@ -454,6 +465,54 @@ REFUSED = {
     ),
     "times is -0.1": lambda: diffusion.ancestral(echo, torch.ones(2, 1), LINE, [0.5, -0.1]),
     "eta is nan": lambda: diffusion.ddim(echo, torch.ones(2, 1), LINE, LONG, eta=math.nan),
+    "probs reaches from 0 to 1, expected positive": lambda: diffusion.draw_times(torch.ones(3, 2), 2, f64(0.0, 1.0)),
+    "the network's answer has shape (3, 1), expected (3, 2)": lambda: diffusion.eps_loss(
+        lambda x, t: x[:, :1], torch.ones(3, 2), f64(0.1, 0.2, 0.3), LINE
+    ),
+    "the network's answer has shape (2,), expected (2, 1)": lambda: diffusion.v_loss(
+        lambda x, t: x[:, 0], torch.ones(2, 1), f64(0.1, 0.2), LINE
+    ),
+    "t reaches from 500 to 500, expected": lambda: diffusion.v_loss(echo, torch.ones(1, 2), f64(500.0), LINE),
+    "sigma(0.0) is 0.0, expected a number in (0.0": lambda: diffusion.prior_kl(torch.ones(2, 1), LINE, 0.0),
+    "s is 0.0, expected a number in (0.0": lambda: diffusion.step_kl(ONE, ONE, LINE, 0.0, 0.5, 0.1),
+    "s is 0.5 where t is 0.2, expected each s before": lambda: diffusion.step_kl(ONE, ONE, LINE, 0.5, 0.2, 0.1),
+    "guess has shape (2,), expected (1, 1)": lambda: diffusion.step_kl(ONE, torch.ones(2), LINE, 0.1, 0.2, 0.1),
+    "variance is 0.0, expected a number in (0.0": lambda: diffusion.step_kl(ONE, ONE, LINE, 0.1, 0.2, 0.0),
+    "variance has shape (4,), expected (2,)": lambda: diffusion.step_kl(
+        torch.ones(4, 2), torch.ones(4, 2), LINE, 0.1, 0.2, torch.ones(4)
+    ),
+    "s is 0.5 where t is 0.5, expected each s before": lambda: diffusion.bound_weights(LINE, 0.5, 0.5),
+    "the posterior's variance reaches from 0 to 0, expected": lambda: diffusion.bound_weights(LINE, 0.0, 0.5),
+    "variance is -1.0, expected": lambda: diffusion.bound_weights(LINE, 0.2, 0.5, -1.0),
+    "x has values off the 17 levels from -1 to 1": lambda: diffusion.discretized_log_prob(0.3 * ONE, ONE, 0.1, 17),
+    "x has values off the 3 levels": lambda: diffusion.discretized_log_prob(2.0 * ONE, ONE, 0.1, 3),
+    "x has values off the 5 levels": lambda: diffusion.discretized_log_prob(math.nan * ONE, ONE, 0.1, 5),
+    "mean has shape (1,), expected (1, 1)": lambda: diffusion.discretized_log_prob(ONE, torch.ones(1), 0.1, 3),
+    "times falls to 0.2, expected to 0.0": lambda: diffusion.kl_terms(
+        echo, torch.ones(2, 1, 1), LINE, [0.5, 0.2], [0.1]
+    ),
+    "times falls to 0.1, expected to 0.0": lambda: diffusion.joint_terms(
+        echo, torch.ones(2, 1, 1), LINE, [0.5, 0.1], [0.1]
+    ),
+    "path has 3 entries, expected one for each of 2 times": lambda: diffusion.kl_terms(
+        echo, torch.ones(3, 1, 1), LINE, [0.5, 0.0], [0.1]
+    ),
+    "variances has 2 entries, expected one for each of 1 steps": lambda: diffusion.joint_terms(
+        echo, torch.ones(2, 1, 1), LINE, [0.5, 0.0], [0.1, 0.2]
+    ),
+    "variances[0] is nan, expected a number": lambda: diffusion.kl_terms(
+        echo, torch.ones(2, 1, 1), LINE, [0.5, 0.0], [math.nan]
+    ),
+    "steps has 1 entries, expected one for each of 2 steps": lambda: diffusion.walk(
+        echo, torch.ones(2, 1), [0.5, 0.2, 0.0], noising.ddim_steps(LINE, [0.5, 0.0])
+    ),
+    "variance reaches from -1 to -1, expected numbers from 0": lambda: diffusion.walk(
+        echo, torch.ones(2, 1), [0.5, 0.0], noising.Steps([0.5], [0.5], [-1.0])
+    ),
+    "x has 2 NaN or infinite values": lambda: diffusion.ancestral(echo, torch.full((2, 1), math.nan), LINE, LONG),
+    "the number of draws is 4, expected a number in [1, 2]": lambda: diffusion.bits_per_dim_terms(
+        echo, torch.ones(2, 1), torch.ones(2, 4), LINE, [0.5, 0.2, 0.0], torch.ones(2), 3
+    ),
     "variance is 'large'": lambda: diffusion.ancestral(echo, torch.ones(2, 1), LINE, LONG, variance="large"),
 }  # fmt: skip
 

@@ -437,12 +437,31 @@ def test_moments_of_both_samplers_on_gaussians():
     assert mean.shape == variance.shape == (41,) and (mean[0], variance[0]) == right
 
 
+def test_the_copiers_weights_are_those_of_the_distances_wherever_the_data_are():
+    """Single precision, data far from the origin: expanded squares of 10,000 have no digits left for a distance."""
+    points = torch.randn(30, 4, generator=rng(), dtype=torch.float64).float()
+    x = (points[:5] + 0.05 * torch.randn(5, 4, generator=rng(1))).float()
+    for far in (0.0, 100.0, 10_000.0):
+        data, here = points + far, 0.99 * (x + far)
+        distance = (here.double()[:, None] - 0.99 * data.double()).square().sum(-1)
+        weights = noising.copier_weights(here, data, 0.99, 0.1)
+        assert weights.dtype == torch.float32
+        close(weights, (-distance / 0.02).softmax(1), rtol=1e-3, atol=1e-6)
+
+
+def test_a_time_outside_the_unit_interval_is_nan_where_reading_it_would_stall():
+    """On an accelerator; here the meta device, which has no values, shows that nothing is read."""
+    for schedule in SCHEDULES.values():
+        assert schedule.alpha(torch.full((3,), 0.5, device="meta")).shape == (3,)
+        noising.q_sample(torch.ones(3, 2, device="meta"), torch.ones(3, device="meta"), schedule)
+
+
 REFUSED = {
     "beta_0 is -1.0, expected": lambda: Linear(-1.0),
     "beta_1 is 0.05, expected a number in [0.1": lambda: Linear(0.1, 0.05),
     "s is 1.5, expected": lambda: Cosine(1.5),
     "floor is 0.0, expected": lambda: Cosine(floor=0.0),
-    "beta has 1 NaN": lambda: Tabulated([0.1, math.nan]),
+    "beta[1] is nan": lambda: Tabulated([0.1, math.nan]),
     "beta is 1.0, expected": lambda: Tabulated([0.1, 1.0]),
     "beta has shape (0,), expected at least one": lambda: Tabulated([]),
     "t is 1.2, expected a number in [0.0, 1.0]": lambda: Linear().alpha(1.2),
@@ -454,7 +473,7 @@ REFUSED = {
     "t has dtype torch.int64": lambda: noising.q_sample(torch.ones(4, 2), torch.ones(4).long(), Linear()),
     "x0 has dtype torch.uint8": lambda: noising.q_sample(torch.ones(4, 2).to(torch.uint8), torch.ones(4), Linear()),
     "times is 1.5, expected a number in [0.0, 1.0]": lambda: noising.need_times([1.5, 0.0]),
-    "times is nan": lambda: noising.need_times([math.nan, 0.0]),
+    "times[0] is nan": lambda: noising.need_times([math.nan, 0.0]),
     "times has 1 entries": lambda: noising.need_times([0.5]),
     "times has 3 entries from [0.5] to [0.0], expected two": lambda: noising.need_times([0.5, 0.5, 0.0]),
     "x0 is a float": lambda: noising.forward_path(0.5, Linear(), [0.5, 0.0]),
@@ -467,8 +486,55 @@ REFUSED = {
     "eta is 1.5, expected": lambda: noising.ddim_steps(Linear(), [0.5, 0.0], 1.5),
     "errors has shape (3,), expected (1,)": lambda: noising.optimal_variances(Linear(), [0.5, 0.0], torch.ones(3)),
     "errors has shape (2,), expected (1,)": lambda: noising.expected_terms(
-        torch.ones(2), Linear(), [0.5, 0.0], torch.ones(1), 1.0
+        torch.ones(2), Linear(), [0.5, 0.0], torch.ones(2), 1.0
     ),
+    "t reaches from 500 to 500, expected numbers in [0, 1]": lambda: noising.q_sample(
+        torch.ones(1, 2), torch.tensor([500.0]), Linear()
+    ),
+    "t reaches from nan to nan, expected": lambda: Cosine().sigma(torch.tensor([0.5, math.nan])),
+    "t has dtype torch.int64, expected a floating dtype": lambda: Cosine().alpha(torch.tensor([0, 1])),
+    "t has dtype torch.int64, expected": lambda: noising.denoiser_from_eps(lambda x, t: x, Linear())(
+        torch.ones(1, 2), torch.tensor([1])
+    ),
+    "s is 0.9 where t is 0.1, expected each s before its t": lambda: noising.transition(Linear(), 0.9, 0.1),
+    "s is 0.5 where t is 0.4, expected each s before": lambda: noising.posterior(
+        Linear(), f64(0.1, 0.5), f64(0.2, 0.4)
+    ),
+    "s is 0 where t is 0, expected each s before its t": lambda: noising.posterior(Linear(), 0.0, 0.0),
+    "s reaches from -0.1 to -0.1, expected": lambda: noising.transition(Linear(), f64(-0.1), f64(0.5)),
+    "alpha has shape (4,), expected a number or 2 axes": lambda: noising.x0_from_eps(
+        torch.ones(4, 4), torch.ones(4, 4), torch.ones(4), torch.ones(4)
+    ),
+    "sigma has shape (3,), expected a number or 2 axes": lambda: noising.copier_weights(
+        torch.ones(4, 2), torch.ones(3, 2), torch.ones(4, 1), torch.ones(3)
+    ),
+    "eps has shape (4, 1), expected (4, 4)": lambda: noising.x0_from_eps(torch.ones(4, 4), torch.ones(4, 1), 0.8, 0.6),
+    "alpha is 0.0, expected a number in (0.0": lambda: noising.x0_from_score(torch.ones(4), torch.ones(4), 0.0, 1.0),
+    "sigma is 0.0, expected": lambda: noising.score_from_x0(torch.ones(4), torch.ones(4), 1.0, 0.0),
+    "sigma reaches from 0 to 1, expected positive": lambda: noising.v_from_x0(
+        torch.ones(2, 1), torch.ones(2, 1), 1.0, f64([0.0], [1.0])
+    ),
+    "alpha^2 + sigma^2 is 0.0, expected": lambda: noising.x0_from_v(torch.ones(4), torch.ones(4), 0.0, 0.0),
+    "times falls to 0.1, expected to 0.0": lambda: noising.forward_path(torch.ones(4, 2), Linear(), [0.5, 0.1]),
+    "times falls to 0.2, expected": lambda: noising.expected_terms(
+        torch.ones(1), Linear(), [0.5, 0.2], torch.ones(1), 1.0
+    ),
+    "variances reaches from -1 to -1, expected positive": lambda: noising.expected_terms(
+        torch.ones(1), Linear(), [0.5, 0.0], -torch.ones(1), 1.0
+    ),
+    "variance reaches from -0.1 to -0.1, expected numbers from 0": lambda: noising.ancestral_steps(
+        Linear(), [0.5, 0.2, 0.0], [-0.1, 0.1]
+    ),
+    "errors reaches from nan to nan, expected": lambda: noising.optimal_variances(
+        Linear(), [0.5, 0.0], torch.full((1, 3), math.nan)
+    ),
+    "steps has 1 entries, expected one for each of 2 steps": lambda: noising.gaussian_moments(
+        noising.ddim_steps(Linear(), [0.5, 0.0]), Linear(), [0.5, 0.2, 0.0], 0.0, 1.0
+    ),
+    "used reaches from 0 to 1, expected positive": lambda: noising.variance_price(f64(1.0, 1.0), f64(0.0, 1.0)),
+    "log_snr falls or stands still": lambda: noising.entropy_from_mmse(f64(2.0, 1.0), f64(0.5, 0.5), 1.0),
+    "beta_1 is inf, expected": lambda: Linear(0.1, math.inf),
+    "beta_1 is 0.0, expected": lambda: Linear(0.0, 0.0),
     "x has dtype torch.int64": lambda: noising.copier_weights(torch.ones(2, 2).long(), torch.ones(3, 2), 0.5, 0.5),
     "data is a list": lambda: noising.copier_weights(torch.ones(2, 2), [1.0], 0.5, 0.5),
     "variance is -1.0, expected": lambda: noising.entropy_from_mmse(torch.ones(3), torch.ones(3), -1.0),

@@ -10,7 +10,7 @@ from exact import close, f64, rng
 from torch.distributions import TransformedDistribution, Uniform
 from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
-from dgmlib import pixelcnn
+from dgmlib import core, pixelcnn
 from dgmlib.pixelcnn import CopyRule, GatedPixelCNN, MaskedConv2d, PixelCNN, receptive_field
 from dgmlib.sequential import jacobi_sample, naive_sample
 
@@ -395,6 +395,25 @@ def test_the_copy_rule_draws_what_it_scores(n=100_000):
     assert ((kept - 0.9).abs() < 6.5 * math.sqrt(0.09 / n)).all()
 
 
+def test_no_rows_given_is_no_prompt_and_likelihoods_go_in_blocks(monkeypatch):
+    model = MODEL()
+    free = model.sample(3, generator=rng(1))
+    for method in ("naive", "jacobi", "cached"):
+        assert torch.equal(model.sample(3, generator=rng(1), top=torch.empty(3, 1, 0, 4), method=method), free)
+    whole, sizes, features = model.log_prob(free), [], model.features
+    monkeypatch.setattr(core, "BLOCK", 1500)
+    monkeypatch.setattr(model, "features", lambda x, label: sizes.append(len(x)) or features(x, label))
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_prob(free), whole)
+    assert len(sizes) > 1 and max(sizes) < 3
+
+
+def test_a_model_in_half_precision_draws_from_uniforms_in_single():
+    model = MODEL().bfloat16()
+    samples = [model.sample(5, generator=rng(1), method=method) for method in ("naive", "jacobi", "cached")]
+    assert all(x.shape == (5, 1, 4, 4) for x in samples)
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 MODEL = partial(GatedPixelCNN, (1, 4, 4), 4, 2)
@@ -432,6 +451,40 @@ ZERO = torch.zeros(2, 1, 4, 4)
             "params has shape (9,), expected",
         ),
         (lambda: pixelcnn.logistic_mixture_log_prob(f64(1.0), PARAMS[None, :8], 256), ValueError, "params has shape"),
+        (
+            lambda: MODEL().log_prob(ZERO + 0.5),
+            ValueError,
+            "x has values between whole numbers, expected whole numbers",
+        ),
+        (lambda: MODEL().log_prob(ZERO + 99), ValueError, "x has values from 99 to 99, expected whole numbers from 0"),
+        (lambda: MODEL().log_prob(ZERO + math.nan), ValueError, "x has values from nan to nan, expected"),
+        (
+            lambda: GatedPixelCNN((1, 4, 4), 4, 2, levels=17).log_prob(torch.rand(2, 1, 4, 4)),
+            ValueError,
+            "x has values between whole numbers, expected whole numbers from 0 to 16",
+        ),
+        (
+            lambda: GatedPixelCNN((1, 4, 4), 4, 2, levels=17, mixtures=2).log_prob(torch.rand(2, 1, 4, 4)),
+            ValueError,
+            "x has values between whole numbers, expected whole numbers from 0 to 16",
+        ),
+        (
+            lambda: MODEL(n_classes=3).log_prob(ZERO, label=torch.tensor([0, 3])),
+            ValueError,
+            "label has values from 0 to 3",
+        ),
+        (lambda: MODEL(n_classes=3).sample(2, label=torch.ones(2)), TypeError, "label has dtype torch.float32"),
+        (lambda: MODEL().sample(2, top=torch.full((2, 1, 2, 4), 0.5)), ValueError, "top has values between"),
+        (lambda: MODEL().sample_cached(torch.ones(2, 1, 4, 4)), ValueError, "u reaches from 1 to 1"),
+        (lambda: MODEL().sample_cached(torch.zeros(2, 1, 4, 5)), ValueError, "u has shape (2, 1, 4, 5), expected"),
+        (lambda: MODEL().draw(torch.zeros(2, 2), torch.full((2,), math.nan)), ValueError, "u reaches from nan to nan"),
+        (lambda: PixelCNN((1, 4, 4), 4, 2, kernel=4), ValueError, "kernel is 4, expected an odd number"),
+        (lambda: GatedPixelCNN((1, 4, 4), 4, 2, kernel=2), ValueError, "kernel is 2, expected an odd number"),
+        (lambda: PixelCNN((1, 4), 4, 2), ValueError, "shape has 2 entries, expected 3"),
+        (lambda: pixelcnn.receptive_field(MODEL(), 4, 0), ValueError, "row is 4, expected a number in [0, 3]"),
+        (lambda: pixelcnn.receptive_field(MODEL(), 0, -1), ValueError, "column is -1, expected a number in [0, 3]"),
+        (lambda: pixelcnn.logistic_mixture_log_prob(f64(0.5), PARAMS[None], 9), ValueError, "x has values between"),
+        (lambda: CopyRule(4).log_prob(torch.full((2, 1, 4, 4), 16.0)), ValueError, "x has values from 16 to 16"),
         (lambda: CopyRule(2), ValueError, "size is 2, expected at least 3"),
         (lambda: CopyRule(4, 1.0), ValueError, "keep is 1.0, expected a number in"),
         (lambda: CopyRule(4).log_prob(torch.zeros(2, 1, 4, 5)), ValueError, "x has shape"),

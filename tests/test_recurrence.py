@@ -163,6 +163,12 @@ def test_a_pixel_rnn_sums_to_one_and_samples_by_fixed_point():
         (lambda: Recurrent(4, 2, "gru"), ValueError, "cell is 'gru', expected one of 'rnn', 'lstm'"),
         (lambda: Recurrent(4, 2).log_prob(torch.zeros(4)), ValueError, "x has shape (4,), expected 2 axes"),
         (lambda: Recurrent(4, 2).log_prob(torch.zeros(1, 4).long()), TypeError, "x has dtype torch.int64"),
+        (
+            lambda: Recurrent(4, 2).log_prob(torch.full((1, 4), 16.0)),
+            ValueError,
+            "x has values from 16 to 16",
+        ),
+        (lambda: Recurrent(4, 2).log_prob(torch.full((1, 4), 0.5)), ValueError, "x has values between whole numbers"),
         (lambda: Recurrent(4, 2).sample(0), ValueError, "n is 0, expected at least 1"),
         (lambda: recurrence.lstm_update(torch.zeros(1, 7), torch.zeros(1, 2)), ValueError, "gates has shape (1, 7)"),
         (lambda: recurrence.lstm_update([0.0], torch.zeros(1, 2)), TypeError, "gates is a list"),

@@ -9,6 +9,7 @@ from exact import normal, rng
 from torch import nn
 from torch.nn import functional as F
 
+from dgmlib import core
 from dgmlib.bugs import wrong
 from dgmlib.bugs.transformer import MODEL
 from dgmlib.sequential import jacobi_sample, naive_sample
@@ -283,6 +284,18 @@ def test_sample_draws_its_own_uniforms():
     assert model.float().sample(7, generator=rng()).shape == (7, 4)
 
 
+def test_no_token_given_is_no_prompt_and_likelihoods_go_in_blocks(monkeypatch):
+    model = small()
+    free = model.sample_from(U)
+    assert model.sample_from(U, given=free[:, :0]).equal(free)
+    whole, sizes, logits = model.log_prob(free), [], model.logits
+    monkeypatch.setattr(core, "BLOCK", 2000)
+    monkeypatch.setattr(model, "logits", lambda x, label: sizes.append(len(x)) or logits(x, label=label))
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_prob(free), whole)
+    assert len(sizes) > 1 and max(sizes) < 3
+
+
 def test_given_tokens_stay_and_the_rest_follows_the_exact_law():
     model = small(2, 5)
     given = torch.tensor([[1, 0]])
@@ -335,8 +348,12 @@ LABELLED = small(n_classes=3)
         (lambda: small().log_prob(TOKENS[:, :5]), ValueError, r"x has shape \(3, 5\), expected \(3, 6\)"),
         (lambda: small().log_prob(TOKENS.double()), TypeError, "x has dtype torch.float64, expected an integer dtype"),
         (lambda: small().log_prob(TOKENS.bool()), TypeError, "x has dtype torch.bool"),
-        (lambda: small().log_prob(TOKENS + 2), ValueError, "x reaches from 2 to 2, expected integers from 0 to 1"),
-        (lambda: small().log_prob(TOKENS - 1), ValueError, "x reaches from -1 to -1"),
+        (
+            lambda: small().log_prob(TOKENS + 2),
+            ValueError,
+            "x has values from 2 to 2, expected whole numbers from 0 to 1",
+        ),
+        (lambda: small().log_prob(TOKENS - 1), ValueError, "x has values from -1 to -1"),
         (lambda: small().log_prob(TOKENS[:0]), ValueError, "x has shape"),
         (lambda: small().logits([0, 1]), TypeError, "x is a list"),
         (lambda: small().log_prob(TOKENS, label=torch.zeros(3).long()), ValueError, "label is .*expected None"),
@@ -353,14 +370,26 @@ LABELLED = small(n_classes=3)
         (
             lambda: LABELLED.log_prob(TOKENS, label=torch.full((3,), 3)),
             ValueError,
-            "label reaches from 3 to 3.* 0 to 2",
+            "label has values from 3 to 3.* 0 to 2",
         ),
         (lambda: LABELLED.log_prob(TOKENS, label=torch.zeros(3)), TypeError, "label has dtype torch.float32"),
         (lambda: small().sample_from(U[:, :4]), ValueError, r"u has shape \(3, 4\), expected \(3, 6\)"),
         (lambda: small().sample_from(TOKENS), TypeError, "u has dtype torch.int64"),
         (lambda: small().sample_from(U, given=TOKENS[:2]), ValueError, r"given has shape \(2, 6\), expected \(3, 6\)"),
-        (lambda: small().sample_from(U, given=TOKENS[:, :2] + 5), ValueError, "given reaches from 5 to 5"),
+        (lambda: small().sample_from(U, given=TOKENS[:, :2] + 5), ValueError, "given has values from 5 to 5"),
         (lambda: small().sample_from(U, given=torch.zeros(3, 7).long()), ValueError, r"given has shape \(3, 7\)"),
+        (lambda: small().sample_from(U + 1), ValueError, r"u reaches from .*, expected numbers in \[0, 1\)"),
+        (
+            lambda: small().draw(0.5 + TOKENS, U),
+            ValueError,
+            "x has values between whole numbers, expected",
+        ),
+        (lambda: small().draw(math.nan * TOKENS, U), ValueError, "x has values from nan to nan"),
+        (
+            lambda: decode_text(torch.tensor([3, -1])),
+            ValueError,
+            "tokens has values from -1 to 3, expected .* 26",
+        ),
         (lambda: small().sample(0), ValueError, "n is 0"),
         (lambda: small().sample(2.0), TypeError, "n is 2.0"),
         (lambda: small(1), ValueError, "n_values is 1, expected at least 2"),
