@@ -399,6 +399,7 @@ SUBJECTS = (
 )
 
 SLIPS = {
+    "posterior-mean-likelihood": "The mean likelihood under the posterior taken for the evidence.",
     "best-completion": "The likeliest value of what was not seen, in place of the sum over all values.",
     "average-under-the-prior": "Fisher's identity with causes from the prior, which have not looked at x.",
     "marginal-sum-of-logs": "The sum over latents taken outside the logarithm.",
