@@ -110,7 +110,8 @@ def signal_map(
     u = (u[1:] + u[:-1]) / 2
     density = torch.exp(-(u**2) / 2) * (0.01 / math.sqrt(2 * math.pi))
     u = variance.double().sqrt()[..., None] * u
-    squares = (part.square() @ density for part in torch.func.jvp(activation, (u,), (torch.ones_like(u),)))
+    value, pullback = torch.func.vjp(activation, u)
+    squares = (part.square() @ density for part in (value, *pullback(torch.ones_like(u))))
     signal, gradient = (weight_var * square.to(variance.dtype) for square in squares)
     return signal, gradient
 
