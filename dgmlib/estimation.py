@@ -100,7 +100,7 @@ def newton(loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], n_steps
     """
     path = [_data("start", start, 1)]
     for _ in range(need_count("n_steps", n_steps)):
-        gradient, hessian = torch.func.grad(loss)(path[-1]), torch.func.hessian(loss)(path[-1])
+        gradient, hessian = torch.func.grad(loss)(path[-1]), torch.func.jacrev(torch.func.grad(loss))(path[-1])
         path.append(path[-1] - torch.linalg.solve(hessian, gradient))
     return torch.stack(path)
 
@@ -120,7 +120,7 @@ def score_moments(
     need_shape("weights", need_probabilities("weights", weights, 1), need_tensor("x", x).shape[:1])
     _data("theta", theta, 1)
     scores = torch.func.vmap(torch.func.grad(log_prob), (None, 0))(theta, x)
-    hessians = torch.func.vmap(torch.func.hessian(log_prob), (None, 0))(theta, x)
+    hessians = torch.func.vmap(torch.func.jacrev(torch.func.grad(log_prob)), (None, 0))(theta, x)
     return (
         weights @ scores,
         torch.einsum("n,ni,nj->ij", weights, scores, scores),

@@ -120,7 +120,8 @@ def signal_map(
     density = torch.exp(-(u**2) / 2) * (0.01 / math.sqrt(2 * math.pi))
     u = variance.double().sqrt()[..., None] * u
     need_shape("activation(u)", need_tensor("activation(u)", activation(u)), tuple(u.shape))
-    squares = (part.square() @ density for part in torch.func.jvp(activation, (u,), (torch.ones_like(u),)))
+    value, pullback = torch.func.vjp(activation, u)
+    squares = (part.square() @ density for part in (value, *pullback(torch.ones_like(u))))
     signal, gradient = (weight_var * square.to(variance.dtype) for square in squares)
     return signal, gradient
 

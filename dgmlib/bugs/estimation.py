@@ -89,14 +89,14 @@ def _averaged_covariance(x: Tensor, scale: float, degrees: float) -> tuple[Tenso
 def _newton_without_inverse(loss, start: Tensor, n_steps: int) -> Tensor:
     path = [start]
     for _ in range(n_steps):
-        path.append(path[-1] - torch.func.hessian(loss)(path[-1]) @ torch.func.grad(loss)(path[-1]))
+        path.append(path[-1] - torch.func.jacrev(torch.func.grad(loss))(path[-1]) @ torch.func.grad(loss)(path[-1]))
     return torch.stack(path)
 
 
 def _newton_diagonal(loss, start: Tensor, n_steps: int) -> Tensor:
     path = [start]
     for _ in range(n_steps):
-        path.append(path[-1] - torch.func.grad(loss)(path[-1]) / torch.func.hessian(loss)(path[-1]).diagonal())
+        path.append(path[-1] - torch.func.grad(loss)(path[-1]) / torch.func.jacrev(torch.func.grad(loss))(path[-1]).diagonal())
     return torch.stack(path)
 
 
