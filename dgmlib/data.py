@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -127,7 +127,9 @@ def load(name: str, device: torch.device | str = "cpu") -> Images:
 
 
 @checked
-def subset(x: Tensor, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+def subset(
+    x: Shaped[Tensor, "rows *event"], n: int, *, generator: torch.Generator | None = None
+) -> Shaped[Tensor, "n *event"]:
     """`n` rows of `x` drawn without replacement. The first `n` of a published set need not be a fair sample of it.
 
     Raises: ValueError (more rows asked for than there are).
@@ -354,12 +356,14 @@ def _round_bumps(means: Float[Tensor, "k 2"], std: float, device: torch.device |
 def ring(k: int = 8, radius: float = 3.0, std: float = 0.25, device: torch.device | str = "cpu") -> GaussianMixture:
     """`k` equal Gaussians of standard deviation `std` on a circle."""
     angle = torch.arange(need_count("k", k), dtype=torch.float64) * (2 * math.pi / k)
+    need_between("radius", radius, -math.inf, math.inf)
     return _round_bumps(radius * torch.stack([angle.cos(), angle.sin()], 1), std, device)
 
 
 @checked
 def grid(k: int = 5, spacing: float = 1.5, std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
     """`k` × `k` equal Gaussians on a square grid centred at the origin."""
+    need_between("spacing", spacing, -math.inf, math.inf)
     axis = (torch.arange(need_count("k", k), dtype=torch.float64) - (k - 1) / 2) * spacing
     return _round_bumps(torch.cartesian_prod(axis, axis), std, device)
 

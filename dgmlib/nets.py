@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmlib.core import checked, need_between, need_count, need_like, need_shape
+from dgmlib.core import checked, need_between, need_count, need_finite, need_like, need_shape
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ def signal_map(
     Raises ValueError (a negative variance or weight_var). Poole et al. (2016).
     """
     need_between("weight_var", weight_var, 0.0, math.inf)
-    need_between("the smallest variance", float(variance.min()), 0.0, math.inf)
+    need_between("the smallest variance", float(need_finite("variance", variance).min()), 0.0, math.inf)
     # Midpoints, symmetric about 0 without 0 itself: exponentially accurate also for functions with a kink there.
     u = torch.linspace(-10, 10, 2001, dtype=torch.float64, device=variance.device)
     u = ((u[1:] + u[:-1]) / 2).to(variance.dtype)
@@ -165,13 +165,15 @@ class ResBlock(nn.Module):
     @checked
     def __init__(self, c_in: int, c_out: int, d_time: int):
         super().__init__()
+        self.c_in, self.d_time = need_count("c_in", c_in), need_count("d_time", d_time)
+        need_count("c_out", c_out)
         self.norm1, self.conv1 = _norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.norm2, self.conv2 = _norm(c_out), _zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.modulation = nn.Linear(d_time, 2 * c_out)
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     @checked
-    def forward(self, x: Float[Tensor, "batch c_in h w"], time: Float[Tensor, "batch k"]) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch c_in h w"], time: Float[Tensor, "batch d_time"]) -> Tensor:
         """`c_out` channels at the same resolution."""
         scale, shift = self.modulation(time)[:, :, None, None].chunk(2, 1)  # (batch, c_out, 1, 1) each
         h = self.conv1(F.silu(self.norm1(x)))
@@ -184,11 +186,12 @@ class SelfAttention(nn.Module):
     @checked
     def __init__(self, channels: int):
         super().__init__()
+        self.channels = need_count("channels", channels)
         self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
         self.out = _zeroed(nn.Conv2d(channels, channels, 1))
 
     @checked
-    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
         """The picture plus what each place gathers from all."""
         query, key, value = self.qkv(self.norm(x)).flatten(2).mT.chunk(3, 2)  # (batch, h w, c)
         seen = F.scaled_dot_product_attention(query, key, value)

@@ -1,6 +1,7 @@
 """Optimisers as pure functions, and what is known exactly about them on a quadratic.
 
-`torch.optim` trains the course's models; these few lines are what it computes, number for number.
+`torch.optim` trains the course's models; these few lines are what it computes, number for number. NaN and infinity in
+parameters and gradients pass through a step.
 """
 
 import math
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dgmlib.core import checked, need_between, need_count
+from dgmlib.core import checked, need_between, need_count, need_finite
 
 # --- one step -------------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,8 @@ def adam_step(
     Kingma & Ba (2015); Loshchilov & Hutter (2019).
     """
     _need_range(step_size)
-    need_count("t", t)
+    need_count("t", t), need_between("weight_decay", weight_decay, 0.0, math.inf)
+    need_between("eps", eps, 0.0, math.inf, open_ends=True)
     (m, v), (beta1, beta2) = moments, (need_between("betas", beta, 0.0, BELOW_ONE) for beta in betas)
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * gradient**2
@@ -81,7 +83,7 @@ def contraction(curvature: Float[Tensor, "*shape"], step_size: float, momentum: 
     + momentum = 0. Raises ValueError (ranges). Polyak (1964).
     """
     _need_range(step_size, momentum)
-    b = 1 + momentum - step_size * curvature
+    b = 1 + momentum - step_size * need_finite("curvature", curvature)
     gap = b**2 - 4 * momentum
     return torch.where(gap > 0, (b.abs() + gap.clamp(min=0).sqrt()) / 2, math.sqrt(momentum))  # else a complex pair
 
@@ -108,7 +110,7 @@ def sgd_variance(
     """
     _need_range(step_size, momentum)
     need_between("noise_var", noise_var, 0.0, math.inf)
-    room = 2 * (1 + momentum) - step_size * curvature
+    room = 2 * (1 + momentum) - step_size * need_finite("curvature", curvature)
     variance = step_size * noise_var * (1 + momentum) / ((1 - momentum) * curvature * room)
     return torch.where((room > 0) & (curvature > 0), variance, math.inf)
 
@@ -125,4 +127,4 @@ def product_flow(start: float, target: float, time: Float[Tensor, "*shape"]) -> 
     """
     need_between("start", start, 0.0, math.inf, open_ends=True)
     need_between("target", target, 0.0, math.inf, open_ends=True)
-    return target / (1 + (target / start - 1) * torch.exp(-2 * target * time))
+    return target / (1 + (target / start - 1) * torch.exp(-2 * target * need_finite("time", time)))

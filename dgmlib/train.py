@@ -23,6 +23,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -146,7 +147,7 @@ class gradient_step:
         if strangers:
             raise ValueError(f"optimizer holds {len(strangers)} parameters that are not model's, expected only model's")
         if clip is not None:
-            need_between("clip", clip, 0.0, math.inf)
+            need_between("clip", min(clip, sys.float_info.max), 0.0, math.inf)  # inf measures and cuts nothing
         self.model, self.optimizer, self.clip, self.ema, self.schedule = model, optimizer, clip, ema, schedule
         parts = {"model": model, "optimizer": optimizer, "ema": ema, "schedule": schedule, "generator": generator}
         self.state = {name: part for name, part in parts.items() if part is not None}

@@ -1,0 +1,22 @@
+"""Example calls of `dgmlib.core`."""
+
+from exact import f64, rng
+
+from dgmlib import core
+
+X = f64((0.1, 0.9), (0.5, 1.0), (0.0, 0.3))
+ANY = {"NaN", "infinite"}  # of which nothing but the shape, the dtype and the device is read
+
+CALLS = {
+    "randn_like": (core.randn_like, {"x": X, "generator": rng(0)}, {"x": ANY}),
+    "rand_like": (core.rand_like, {"x": X, "generator": rng(0)}, {"x": ANY}),
+    "bernoulli": (core.bernoulli, {"probs": X, "generator": rng(0)}, {"probs": ANY | {"negative"}}),
+}
+REFUSALS = (
+    "need_between need_cholesky need_count need_finite need_levels need_like need_option need_pixels need_probabilities"
+)
+UNPROBED = dict.fromkeys(f"{REFUSALS} need_shape need_tensor".split(), "a refusal itself") | {
+    "checked": "a decorator",
+    "share": "of a batch in data-parallel training, for the library itself",
+    "global_batch": "a context, for the library itself",
+}
