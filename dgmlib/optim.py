@@ -1,6 +1,7 @@
 """Optimisers as pure functions, and what is known exactly about them on a quadratic.
 
-`torch.optim` trains the course's models; these few lines are what it computes, number for number.
+`torch.optim` trains the course's models; these few lines are what it computes, number for number. NaN and infinity in
+parameters and gradients pass through a step.
 """
 
 import math
@@ -62,7 +63,7 @@ def adam_step(
     ranges), TypeError (`t` no int, moments in half precision). Kingma & Ba (2015); Loshchilov & Hutter (2019).
     """
     _need_range(step_size)
-    need_between("eps", eps, 0.0, sys.float_info.max)
+    need_between("eps", eps, 0.0, math.inf, open_ends=True)
     need_between("weight_decay", weight_decay, 0.0, sys.float_info.max)
     need_count("t", t)
     for i, moment in enumerate(moments):  # in half precision a mean of a thousand steps stands still
