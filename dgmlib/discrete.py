@@ -33,7 +33,7 @@ from dgmlib.core import (
     need_like,
     need_shape,
 )
-from dgmlib.metrics import _distances as distances
+from dgmlib.metrics import distances
 from dgmlib.nets import Residual
 from dgmlib.runs import BestModel, fit_best, run_options, run_parser
 from dgmlib.train import EMA, gradient_step, join_processes, save_result

@@ -12,6 +12,7 @@ read: NaN in a mean, a log-variance, a latent or a rate comes out as NaN.
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -28,10 +29,11 @@ from dgmlib.core import (
     checked,
     data_parallel,
     need_between,
+    need_cholesky,
     need_count,
-    need_covariance,
     need_finite,
     need_like,
+    need_one_dtype,
     need_option,
     need_shape,
     need_tensor,
@@ -62,7 +64,8 @@ def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -
     """
     (rows, columns), shift, noise = need_tensor("kernel.weight", kernel.weight, 2).shape, kernel.shift, kernel.cov
     need_shape("kernel.shift", shift, (rows,)), need_shape("kernel.cov", noise, (rows, rows))
-    need_shape("mean", mean, (columns,))
+    need_shape("mean", mean, (columns,)), need_finite("mean", mean), need_finite("cov", cov)
+    need_one_dtype(kernel=kernel.weight, mean=mean, cov=cov)
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
 
 
@@ -73,7 +76,7 @@ def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]
     Implements :eq:`eq-hier-reverse`.
     """
     mean_b, cov_b = push(kernel, mean, cov)
-    need_covariance("the cov of b", cov_b)
+    need_cholesky("the cov of b", cov_b)
     gain = torch.linalg.solve(cov_b, kernel.weight @ cov).mT  # cov W^T (W cov W^T + C)^{-1}
     return Kernel(gain, mean - gain @ mean_b, cov - gain @ kernel.weight @ cov)
 
@@ -97,7 +100,7 @@ class LinearChain(Density):
             if self.kernels:
                 need_shape(f"the weight of {name}", weight, (self.kernels[-1].weight.shape[1], columns))
             need_shape(f"the shift of {name}", shift, (rows,))
-            need_covariance(f"the cov of {name}", need_shape(f"the cov of {name}", cov, (rows, rows)))
+            need_cholesky(f"the cov of {name}", need_shape(f"the cov of {name}", cov, (rows, rows)))
             self.kernels.append(Kernel(weight, shift, cov))
         self.d, self.n_layers = len(self.kernels[0].shift), len(self.kernels)
 
@@ -241,7 +244,7 @@ def floored(rates: Float[Tensor, "batch layers"], floor: float) -> Float[Tensor,
 
     Implements :eq:`eq-hier-free-bits`. Kingma et al. (2016), "free bits", here per example.
     """
-    return rates.clamp(min=need_between("floor", floor, 0.0, math.inf))
+    return rates.clamp(min=need_between("floor", floor, 0.0, sys.float_info.max))
 
 
 class WarmUp(nn.Module):
@@ -304,6 +307,8 @@ class HierarchicalVAE(nn.Module):
         if not latents or len(latents) != len(hidden):
             raise ValueError(f"latents has {len(latents)} and hidden {len(hidden)} entries, expected as many, and some")
         self.d, self.latents = need_count("d", d), tuple(need_count("latents", k) for k in latents)
+        for size in hidden:
+            need_count("hidden", size)
         self.inference = need_option("inference", inference, INFERENCES)
         inputs = [d, *(latents if inference == "bottom_up" else hidden)[:-1]]
         outputs = [d, *(2 * k for k in latents[:-1])]
@@ -318,6 +323,8 @@ class HierarchicalVAE(nn.Module):
     @checked
     def prior(self, z: Sequence[Tensor]) -> list[Law]:
         """Mean and log-variance of each layer in the model, given the draws `z` of all: zeros for the top."""
+        if len(z) != len(self.latents):
+            raise ValueError(f"z has {len(z)} layers, expected {len(self.latents)}")
         below = [tuple(down(above).chunk(2, -1)) for down, above in zip(self.down[1:], z[1:], strict=True)]
         return [*below, (torch.zeros_like(z[-1]), torch.zeros_like(z[-1]))]
 
@@ -391,7 +398,7 @@ class HierarchicalVAE(nn.Module):
         shape = (need_count("n", n), self.latents[-1])
         if top is None:
             top = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
-        z = [need_shape("top", top, shape)]
+        z = [need_shape("top", need_like("top", top, like), shape)]
         for down in reversed(self.down[1:]):
             mean, log_var = down(z[0]).chunk(2, -1)
             z.insert(0, mean + (0.5 * log_var).exp() * randn_like(mean, generator=generator))
@@ -504,7 +511,7 @@ def elbo(
     model: HierarchicalVAE,
     x: Float[Tensor, "batch d"],
     *,
-    beta: float | Tensor = 1.0,
+    beta: float | Float[Tensor, ""] = 1.0,
     floor: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, " batch"]:
@@ -513,7 +520,7 @@ def elbo(
     Implements :eq:`eq-hier-elbo`. With beta = 1 and floor = 0 its expectation is at most log p(x).
     """
     if not isinstance(beta, Tensor):
-        need_between("beta", beta, 0.0, math.inf)
+        need_between("beta", beta, 0.0, sys.float_info.max)
     distortion, rates = elbo_terms(model, x, generator=generator)
     return -distortion - beta * (floored(rates, floor) if floor else rates).sum(1)  # rates at a draw may be negative
 

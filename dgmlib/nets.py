@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmlib.core import need_between, need_count, need_shape, need_tensor
+from dgmlib.core import checked, need_between, need_count, need_like, need_shape
 
 # --- layers ---------------------------------------------------------------------------------------------------------
 
@@ -22,6 +22,7 @@ class MLP(nn.Sequential):
     Raises: ValueError (fewer than two sizes, or one below 1), TypeError (a size that is no int).
     """
 
+    @checked
     def __init__(self, sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.SiLU):
         if len(sizes) < 2:
             raise ValueError(f"sizes is {list(sizes)}, expected the input size, any hidden sizes, and the output size")
@@ -42,10 +43,12 @@ class Residual(nn.Module):
     shape of its input. Raises ValueError (a branch that does not, or a scale not in (0, inf)). He et al. (2016).
     """
 
+    @checked
     def __init__(self, branch: nn.Module, scale: float = 1.0):
         super().__init__()
         self.branch, self.scale = branch, need_between("scale", scale, 0.0, math.inf, open_ends=True)
 
+    @checked
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """x + scale branch(x). Implements :eq:`eq-net-residual`."""
         return x + self.scale * need_shape("branch(x)", self.branch(x), tuple(x.shape))
@@ -54,6 +57,7 @@ class Residual(nn.Module):
 # --- the backward pass, by hand -------------------------------------------------------------------------------------
 
 
+@checked
 def backpropagate(
     weights: Sequence[Float[Tensor, "_ _"]],
     biases: Sequence[Float[Tensor, " _"]],
@@ -69,12 +73,12 @@ def backpropagate(
         raise ValueError(
             f"weights has {len(weights)} and biases {len(biases)} entries, expected equally many, and some"
         )
-    h, inputs = need_tensor("x", x, 2), []
+    h, inputs = x, []
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         inputs.append(h.tanh() if i else h)
         need_shape(f"weights[{i}]", weight, (len(bias), inputs[-1].shape[1]))
         h = inputs[-1] @ weight.T + bias  # (batch, d_l), before its tanh
-    error = h - need_shape("y", y, tuple(h.shape))
+    error = h - need_shape("y", y, h.shape)
     delta, weight_gradients, bias_gradients = error / len(x), [], []
     for weight, h in zip(reversed(weights), reversed(inputs), strict=True):
         weight_gradients.insert(0, delta.T @ h)
@@ -86,6 +90,7 @@ def backpropagate(
 # --- signals in random networks -------------------------------------------------------------------------------------
 
 
+@checked
 def signal_map(
     variance: Float[Tensor, "*shape"], activation: Callable[[Tensor], Tensor], weight_var: float
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
@@ -96,7 +101,7 @@ def signal_map(
     Raises ValueError (a negative variance or weight_var). Poole et al. (2016).
     """
     need_between("weight_var", weight_var, 0.0, math.inf)
-    need_between("the smallest variance", float(need_tensor("variance", variance).min()), 0.0, math.inf)
+    need_between("the smallest variance", float(variance.min()), 0.0, math.inf)
     # Midpoints, symmetric about 0 without 0 itself: exponentially accurate also for functions with a kink there.
     u = torch.linspace(-10, 10, 2001, dtype=torch.float64, device=variance.device)
     u = ((u[1:] + u[:-1]) / 2).to(variance.dtype)
@@ -106,6 +111,7 @@ def signal_map(
     return weight_var * value.square() @ density, weight_var * slope.square() @ density
 
 
+@checked
 def critical_gain(activation: Callable[[Tensor], Tensor]) -> float:
     """The g for which weights of standard deviation g / sqrt(fan_in) keep a signal of variance 1: (E phi(u)^2)^(-1/2).
 
@@ -114,6 +120,7 @@ def critical_gain(activation: Callable[[Tensor], Tensor]) -> float:
     return float(signal_map(torch.ones((), dtype=torch.float64), activation, 1.0)[0] ** -0.5)
 
 
+@checked
 @torch.no_grad()
 def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | None = None) -> nn.Module:
     """`net` itself, each weight of its linear maps redrawn from N(0, gain^2 / fan_in) and each bias set to 0.
@@ -135,6 +142,7 @@ def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | Non
 # --- U-Net ------------------------------------------------------------------------------------------------------------
 
 
+@checked
 def time_features(t: Float[Tensor, " batch"], n_features: int) -> Float[Tensor, "batch features"]:
     """cos and sin of 1000 t w, the frequencies w falling geometrically from 1 to 1/10,000: a time a network can read.
 
@@ -143,7 +151,7 @@ def time_features(t: Float[Tensor, " batch"], n_features: int) -> Float[Tensor, 
     half, odd = divmod(need_count("n_features", n_features, 4), 2)
     if odd:
         raise ValueError(f"n_features is {n_features}, expected an even number")
-    place = torch.arange(half, dtype=t.dtype, device=need_tensor("t", t, 1).device) / (half - 1)
+    place = torch.arange(half, dtype=t.dtype, device=t.device) / (half - 1)
     angle = 1000 * t[:, None] * torch.exp(-math.log(10_000) * place)  # (batch, half)
     return torch.cat([angle.cos(), angle.sin()], 1)
 
@@ -154,6 +162,7 @@ class ResBlock(nn.Module):
     He et al. (2016); the second convolution starts at zero, so that the block starts as its shortcut.
     """
 
+    @checked
     def __init__(self, c_in: int, c_out: int, d_time: int):
         super().__init__()
         self.norm1, self.conv1 = _norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
@@ -161,6 +170,7 @@ class ResBlock(nn.Module):
         self.modulation = nn.Linear(d_time, 2 * c_out)
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
+    @checked
     def forward(self, x: Float[Tensor, "batch c_in h w"], time: Float[Tensor, "batch k"]) -> Tensor:
         """`c_out` channels at the same resolution."""
         scale, shift = self.modulation(time)[:, :, None, None].chunk(2, 1)  # (batch, c_out, 1, 1) each
@@ -171,11 +181,13 @@ class ResBlock(nn.Module):
 class SelfAttention(nn.Module):
     """Every pixel looks at every other (one head of `channels` numbers), beside a shortcut; starts as the shortcut."""
 
+    @checked
     def __init__(self, channels: int):
         super().__init__()
         self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
         self.out = _zeroed(nn.Conv2d(channels, channels, 1))
 
+    @checked
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
         """The picture plus what each place gathers from all."""
         query, key, value = self.qkv(self.norm(x)).flatten(2).mT.chunk(3, 2)  # (batch, h w, c)
@@ -197,6 +209,7 @@ class UNet(nn.Module):
     Ronneberger, Fischer & Brox (2015), "U-Net"; Ho, Jain & Abbeel (2020), appendix B.
     """
 
+    @checked
     def __init__(self, channels: int, widths: Sequence[int] = (32, 64), *, n_blocks: int = 1, fold: int = 1):
         super().__init__()
         self.channels, self.fold = need_count("channels", channels), need_count("fold", fold)
@@ -220,10 +233,10 @@ class UNet(nn.Module):
         )
         self.leave = nn.Sequential(_norm(widths[0]), nn.SiLU(), _zeroed(nn.Conv2d(widths[0], folded, 3, padding=1)))
 
+    @checked
     def forward(self, x: Float[Tensor, "batch channels h w"], t: Float[Tensor, " batch"]) -> Tensor:
         """The prediction for each image at its time, in the shape of `x`."""
-        need_shape("x", need_tensor("x", x, 4), (len(x), self.channels, *x.shape[2:]))
-        need_shape("t", need_tensor("t", t, 1), (len(x),))
+        need_like("x", x, self.enter.weight), need_like("t", t, x)
         if any(side % self.multiple for side in x.shape[2:]):
             raise ValueError(f"x has sides {tuple(x.shape[2:])}, expected multiples of {self.multiple}")
         time = self.time(time_features(t, 64))  # (batch, d_time)

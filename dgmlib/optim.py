@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dgmlib.core import need_between, need_count, need_shape, need_tensor
+from dgmlib.core import checked, need_between, need_count
 
 # --- one step -------------------------------------------------------------------------------------------------------
 
@@ -18,15 +18,12 @@ from dgmlib.core import need_between, need_count, need_shape, need_tensor
 BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
-def _need_like(name: str, x: Tensor, theta: Tensor) -> None:
-    need_shape(name, need_tensor(name, x), tuple(need_tensor("theta", theta).shape))
-
-
 def _need_range(step_size: float, momentum: float = 0.0) -> None:
     need_between("step_size", step_size, 0.0, math.inf)
     need_between("momentum", momentum, 0.0, BELOW_ONE)
 
 
+@checked
 def sgd_step(
     theta: Float[Tensor, "*shape"],
     gradient: Float[Tensor, "*shape"],
@@ -41,12 +38,11 @@ def sgd_step(
     `torch.optim.SGD`. Raises ValueError (shapes, ranges). Polyak (1964).
     """
     _need_range(step_size, momentum)
-    _need_like("gradient", gradient, theta)
-    _need_like("velocity", velocity, theta)
     velocity = momentum * velocity + gradient
     return theta - step_size * velocity, velocity
 
 
+@checked
 def adam_step(
     theta: Float[Tensor, "*shape"],
     gradient: Float[Tensor, "*shape"],
@@ -68,8 +64,6 @@ def adam_step(
     _need_range(step_size)
     need_count("t", t)
     (m, v), (beta1, beta2) = moments, (need_between("betas", beta, 0.0, BELOW_ONE) for beta in betas)
-    for name, x in (("gradient", gradient), ("m", m), ("v", v)):
-        _need_like(name, x, theta)
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * gradient**2
     update = m / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + eps)
@@ -79,6 +73,7 @@ def adam_step(
 # --- quadratics -----------------------------------------------------------------------------------------------------
 
 
+@checked
 def contraction(curvature: Float[Tensor, "*shape"], step_size: float, momentum: float = 0.0) -> Float[Tensor, "*shape"]:
     """By how much the error along an axis of the given curvature shrinks a step in the long run (above 1: it grows).
 
@@ -86,11 +81,12 @@ def contraction(curvature: Float[Tensor, "*shape"], step_size: float, momentum: 
     + momentum = 0. Raises ValueError (ranges). Polyak (1964).
     """
     _need_range(step_size, momentum)
-    b = 1 + momentum - step_size * need_tensor("curvature", curvature)
+    b = 1 + momentum - step_size * curvature
     gap = b**2 - 4 * momentum
     return torch.where(gap > 0, (b.abs() + gap.clamp(min=0).sqrt()) / 2, math.sqrt(momentum))  # else a complex pair
 
 
+@checked
 def best_momentum(low: float, high: float) -> tuple[float, float]:
     """(step_size, momentum) of the fastest heavy ball on a quadratic with curvatures in [low, high], 0 < low <= high.
 
@@ -102,6 +98,7 @@ def best_momentum(low: float, high: float) -> tuple[float, float]:
     return 4 / (a + b) ** 2, ((b - a) / (b + a)) ** 2
 
 
+@checked
 def sgd_variance(
     curvature: Float[Tensor, "*shape"], step_size: float, noise_var: float, momentum: float = 0.0
 ) -> Float[Tensor, "*shape"]:
@@ -111,7 +108,7 @@ def sgd_variance(
     """
     _need_range(step_size, momentum)
     need_between("noise_var", noise_var, 0.0, math.inf)
-    room = 2 * (1 + momentum) - step_size * need_tensor("curvature", curvature)
+    room = 2 * (1 + momentum) - step_size * curvature
     variance = step_size * noise_var * (1 + momentum) / ((1 - momentum) * curvature * room)
     return torch.where((room > 0) & (curvature > 0), variance, math.inf)
 
@@ -119,6 +116,7 @@ def sgd_variance(
 # --- the product of two weights -------------------------------------------------------------------------------------
 
 
+@checked
 def product_flow(start: float, target: float, time: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """u = ab at each time of the gradient flow of (target - ab)^2 / 2 from a = b, ab = start > 0; target > 0.
 
@@ -127,4 +125,4 @@ def product_flow(start: float, target: float, time: Float[Tensor, "*shape"]) -> 
     """
     need_between("start", start, 0.0, math.inf, open_ends=True)
     need_between("target", target, 0.0, math.inf, open_ends=True)
-    return target / (1 + (target / start - 1) * torch.exp(-2 * target * need_tensor("time", time)))
+    return target / (1 + (target / start - 1) * torch.exp(-2 * target * time))

@@ -71,7 +71,7 @@ def test_mlp_runs_on_the_meta_device():
     [
         ([3], ValueError, r"sizes is \[3\], expected the input size"),
         ([3, 0, 1], ValueError, "sizes is 0, expected at least 1"),
-        ([3, True], TypeError, "sizes is True, expected an int"),
+        ([3, True], TypeError, r"sizes\[1\] is True, expected an int"),
     ],
 )
 def test_mlp_refuses_sizes_that_make_no_network(sizes, error, sentence):

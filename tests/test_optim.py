@@ -188,7 +188,7 @@ REFUSED = {
     "adam t kind": (lambda: adam_step(T, T, (T, T), 1.5), TypeError, "t is 1.5, expected an int"),
     "adam beta": (lambda: adam_step(T, T, (T, T), 1, betas=(0.9, 1.0)), ValueError, "betas is 1.0"),
     "adam step": (lambda: adam_step(T, T, (T, T), 1, step_size=-1.0), ValueError, "step_size is -1.0"),
-    "adam v": (lambda: adam_step(T, T, (T, T[:1]), 1), ValueError, r"v has shape \(1,\), expected \(2,\)"),
+    "adam v": (lambda: adam_step(T, T, (T, T[:1]), 1), ValueError, r"moments\[1\] has shape \(1,\), expected \(2,\)"),
     "adam integer": (lambda: adam_step(T, T.long(), (T, T), 1), TypeError, "gradient has dtype torch.int64"),
     "contraction": (lambda: contraction(T, -1.0), ValueError, "step_size is -1.0"),
     "contraction number": (lambda: contraction(1.0, 0.1), TypeError, "curvature is a float"),
