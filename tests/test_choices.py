@@ -378,12 +378,10 @@ REFUSED = {
         SLOPE, CURVATURE.triu(), LOGITS, 1.0
     ),
     "bits is 17, expected a number in [1, 16]": lambda: BitVAE(4, 17),
-    "x has values from 0 to 16, expected whole numbers from 0 to 1": lambda: bit_vae().log_prob(16 * X),
-    "x has values from 0 to 16, expected whole numbers from 0 to 1 ": lambda: bit_vae().elbo(16 * X, "score"),
-    "x has values between whole numbers, expected whole numbers from 0 to 1": lambda: label_vae().unlabelled_elbo(
-        0.5 * X
-    ),
-    "label has values from 0 to 3, expected whole numbers from 0 to 2": lambda: label_vae().labelled_elbo(
+    "x has values from 0 to 16, expected whole numbers 0 to 1": lambda: bit_vae().log_prob(16 * X),
+    "x has values from 0 to 16, expected whole numbers 0 to 1 ": lambda: bit_vae().elbo(16 * X, "score"),
+    "x has values from 0 to 0.5, expected whole numbers 0 to 1": lambda: label_vae().unlabelled_elbo(0.5 * X),
+    "label has values from 0 to 3, expected whole numbers 0 to 2": lambda: label_vae().labelled_elbo(
         X, torch.tensor([0, 3, 1])
     ),
     "logits has shape (2,), expected (3,)": lambda: choices.bit_score(STATES, LOGITS[:2]),

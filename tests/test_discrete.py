@@ -216,18 +216,16 @@ REFUSED = {
     "codebook has 24 NaN or infinite values among 24, expected finite ones": lambda: discrete.nearest_code(
         STATES, STATES + math.inf
     ),
-    "x has values between whole numbers, expected whole numbers from 0 to 2": lambda: vqvae().loss_terms(
-        pictures().clamp(max=0.5)
-    ),
-    "x has values from 0 to 4, expected whole numbers from 0 to 2": lambda: vqvae().encode(2 * pictures()),
-    "x has values from nan to nan, expected whole numbers from 0 to 2": lambda: vqvae().encode(pictures() * math.nan),
-    "x has values from 0 to 4, expected whole numbers from 0 to 2 ": lambda: vqvae().log_likelihood(
+    "x has values from 0 to 0.5, expected whole numbers 0 to 2": lambda: vqvae().loss_terms(pictures().clamp(max=0.5)),
+    "x has values from 0 to 4, expected whole numbers 0 to 2": lambda: vqvae().encode(2 * pictures()),
+    "x has 90 NaN or infinite values among 90, expected finite ones": lambda: vqvae().encode(pictures() * math.nan),
+    "x has values from 0 to 4, expected whole numbers 0 to 2 ": lambda: vqvae().log_likelihood(
         2 * pictures(), torch.zeros(3, 4, 2).double()
     ),
     "x has shape (3, 6, 5), expected 4 axes: (batch, 1, h, w)  ": lambda: vqvae().log_likelihood(
         pictures()[:, 0], torch.zeros(3, 4, 2).double()
     ),
-    "codes has values from 0 to 5, expected whole numbers from 0 to 3": lambda: vqvae().pixel_means(
+    "codes has values from 0 to 5, expected whole numbers 0 to 3": lambda: vqvae().pixel_means(
         torch.tensor([[0, 1, 2, 5]])
     ),
     "codebook has shape (8, 2), expected (8, 3)": lambda: discrete.nearest_code(STATES, STATES[:, :2]),
@@ -237,8 +235,8 @@ REFUSED = {
     "decay is 1.5, expected a number in [0.0, 1.0]": lambda: discrete.averaged_codebook(STATES, Q, STATES, 1.5),
     "z has shape (8, 2), expected (8, 3) ": lambda: discrete.averaged_codebook(STATES, Q, STATES[:, :2], 0.5),
     "counts has shape (7,), expected (8,)": lambda: discrete.averaged_codebook(STATES, Q[:7], STATES, 0.5),
-    "codes has values from 0 to 3, expected whole numbers from 0 to 2": lambda: discrete.perplexity(torch.arange(4), 3),
-    "codes has values from -1 to 0, expected whole numbers from 0 to 2": lambda: discrete.perplexity(
+    "codes has values from 0 to 3, expected whole numbers 0 to 2": lambda: discrete.perplexity(torch.arange(4), 3),
+    "codes has values from -1 to 0, expected whole numbers 0 to 2": lambda: discrete.perplexity(
         torch.tensor([-1, 0]), 3
     ),
     "n_codes is 0, expected at least 1": lambda: discrete.perplexity(torch.arange(4), 0),
@@ -251,7 +249,9 @@ REFUSED = {
     "n_codes is 0, expected at least 1 ": lambda: VQVAE((4, 4), 2, 0),
     "x has shape (3, 1, 4, 4), expected (3, 1, 6, 5)": lambda: vqvae().encode(pictures(shape=(4, 4))),
     "x has dtype torch.int64, expected a floating dtype  ": lambda: vqvae().loss_terms(pictures().long()),
-    "beta is -1.0, expected a number in [0.0, inf]": lambda: vqvae().loss_terms(pictures(), beta=-1.0),
+    "beta is -1.0, expected a number in [0.0, 1.7976931348623157e+308]": lambda: vqvae().loss_terms(
+        pictures(), beta=-1.0
+    ),
     "codes has shape (3, 5), expected (3, 4)": lambda: vqvae().pixel_means(torch.zeros(3, 5).long()),
     "codes has shape (4,), expected 2 axes: (batch, places)": lambda: vqvae().pixel_means(torch.zeros(4).long()),
     "x has shape (3, 6, 5), expected 4 axes: (batch, 1, h, w)": lambda: vqvae().restart(pictures()[:, 0]),
