@@ -22,6 +22,7 @@ from dgmlib.core import (
     need_count,
     need_levels,
     need_like,
+    need_one_dtype,
     need_option,
     rand_like,
 )
@@ -92,6 +93,7 @@ def plane_gradient(
     Implements :eq:`eq-dis-control`: a control variate. Unbiased for any plane that was chosen without looking at z: f's
     tangent at the mean (Gu, Levine, Sutskever & Mnih, 2016, "MuProp"), or one fitted to other values.
     """
+    need_one_dtype(values=values, z=z, logits=logits, slope=slope)
     mean = logits.sigmoid()
     plane = height + (z - mean) @ slope
     return score_function_gradient(values - plane, bit_score(z, logits)) + slope * mean * (1 - mean)
@@ -217,6 +219,7 @@ def relaxed_moments(
     Implements :eq:`eq-dis-relaxed-moments`: the coordinates are independent and f is quadratic, so that integrals over
     one bit's noise are all it takes. `curvature` is symmetric.
     """
+    need_one_dtype(slope=slope, curvature=curvature, logits=logits)
     if not torch.equal(curvature, curvature.mT):
         raise ValueError("curvature is not symmetric, expected the second derivatives of f")
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
@@ -374,7 +377,7 @@ class LabelVAE(nn.Module):
         The sum costs `n_classes` encoders and decoders a datum and has no variance in the label; the estimate's
         gradient is `leave_one_out`'s.
         """
-        logits = self.classifier(need_like("x", x, self.encoder[0].weight))
+        logits = self.classifier(need_levels("x", need_like("x", x, self.encoder[0].weight), 2))
         if n_samples is None:
             label = torch.arange(self.n_classes, device=x.device).repeat(len(x))
             each = self.labelled_elbo(x.repeat_interleave(self.n_classes, 0), label, generator=generator)

@@ -488,11 +488,15 @@ def need_symmetric(name: str, x: Tensor) -> Tensor:
     return x
 
 
-def need_covariance(name: str, cov: Tensor) -> Tensor:
-    """Return `cov` (..., d, d) if it is symmetric and positive definite. Raises ValueError. See `can_read`."""
-    if can_read(need_symmetric(name, cov)) and torch.linalg.cholesky_ex(cov).info.any():
-        raise ValueError(f"{name} is not positive definite, expected a covariance")
-    return cov
+def need_one_dtype(**tensors: Tensor) -> None:
+    """Refuse the first tensor of another dtype than the one named first, and half precision, in which torch solves no
+    system. Raises TypeError."""
+    (first, like), *_ = tensors.items()
+    for name, x in tensors.items():
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
+        if x.dtype != like.dtype:
+            raise TypeError(f"{name} has dtype {x.dtype}, expected {like.dtype} like {first}")
 
 
 def need_unit(name: str, u: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ algebra and the Markov chain keep the precision of their arguments.
 
 import itertools
 import math
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -223,7 +222,7 @@ class GaussianMixture(Density):
     def noised(self, alpha: float, sigma: float) -> "GaussianMixture":
         """The law of alpha x + sigma eps, eps ~ N(0, I): again a mixture. Implements :eq:`eq-world-noised`."""
         alpha = need_between("alpha", float(alpha), -math.inf, math.inf, open_ends=True)
-        sigma = need_between("sigma", float(sigma), 0.0, sys.float_info.max)
+        sigma = need_between("sigma", float(sigma), 0.0, math.inf)
         covs = alpha**2 * self.covs + sigma**2 * _eye(self.d, self.means)
         return GaussianMixture(self.weights, alpha * self.means, covs)
 

@@ -529,9 +529,7 @@ REFUSED = {
     "x has values between whole numbers, expected whole numbers from 0 to 1": lambda: vae.iwae(
         small(), 0.5 * bits(), 3
     ),
-    "x has values from nan to nan, expected whole numbers": lambda: vae.bernoulli_log_prob(
-        f64([1.0, math.nan]), f64([0.0, 0.0])
-    ),
+    "x has values from nan to nan, expected": lambda: vae.bernoulli_log_prob(f64([1.0, math.nan]), f64([0.0, 0.0])),
     "x has values from -1 to -0, expected whole numbers": lambda: vae.grid_log_joint(small(), -bits(), LEVEL.double()),
     "x has shape (4, 1), expected (4, 6)": lambda: vae.grid_log_joint(small(), bits()[:, :1], LEVEL.double()),
     "x has shape (2, 1), expected (2, 3)": lambda: vae.linear_elbo(WORLD, X[:, :1], X[:, :2], X[:, :2]),
