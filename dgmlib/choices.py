@@ -19,6 +19,7 @@ from dgmlib.core import (
     Density,
     checked,
     need_between,
+    need_broadcast,
     need_count,
     need_levels,
     need_like,
@@ -40,6 +41,7 @@ Values = Callable[[Tensor], Tensor]  # (n, bits) -> (n,)
 @checked
 def bit_score(z: Float[Tensor, "*batch bits"], logits: Float[Tensor, "*#batch bits"]) -> Float[Tensor, "*batch bits"]:
     """The gradient of log q(z) in the logits: z - sigmoid(logits). Implements :eq:`eq-dis-bit-score`."""
+    need_broadcast(z=z, logits=logits)
     return z - logits.sigmoid()
 
 
@@ -58,13 +60,14 @@ def exact_gradient(f: Values, logits: Float[Tensor, " bits"]) -> Float[Tensor, "
 def score_function_gradient(
     values: Float[Tensor, " n"],
     score: Float[Tensor, "n d"],
-    baseline: Float[Tensor, "#n"] | Float[Tensor, ""] | float = 0.0,
+    baseline: Float[Tensor, "..."] | float = 0.0,
 ) -> Float[Tensor, "n d"]:
     """(f(z) - baseline) grad log q(z), one estimate of grad E_q f a row; f need not be differentiable, nor even known.
 
     Implements :eq:`eq-dis-score-function`. Unbiased for a baseline that does not look at the row it stands in: a
     number, or one number a row. Also called REINFORCE and policy gradient. Williams (1992).
     """
+    _need_within("baseline", baseline, values.shape)
     return (values - baseline)[:, None] * score
 
 
@@ -146,6 +149,7 @@ def gumbel_softmax(
     temperature. Jang, Gu & Poole (2017); Maddison, Mnih & Teh (2017).
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    need_broadcast(logits=logits, gumbels=gumbels)
     return ((logits + gumbels) / temperature).softmax(-1)
 
 
@@ -158,6 +162,7 @@ def relaxed_bits(
     Implements :eq:`eq-dis-relaxed-bits`. It exceeds 1/2 with probability sigmoid(logits).
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    need_broadcast(logits=logits, logistic=logistic)
     return ((logits + logistic) / temperature).sigmoid()
 
 

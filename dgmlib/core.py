@@ -499,6 +499,16 @@ def need_one_dtype(**tensors: Tensor) -> None:
             raise TypeError(f"{name} has dtype {x.dtype}, expected {like.dtype} like {first}")
 
 
+def need_broadcast(**tensors: Tensor) -> None:
+    """Refuse, by the last name, tensors that do not broadcast. Raises ValueError."""
+    *_, (name, last) = tensors.items()
+    try:
+        torch.broadcast_shapes(*(x.shape for x in tensors.values()))
+    except RuntimeError:
+        others = ", ".join(f"{other} {tuple(x.shape)}" for other, x in tensors.items() if other != name)
+        raise ValueError(f"{name} has shape {tuple(last.shape)}, expected one to broadcast with {others}") from None
+
+
 def need_unit(name: str, u: Tensor) -> Tensor:
     """Return `u` if its numbers lie in [0, 1). Raises ValueError. See `can_read`."""
     if can_read(u) and not ((u >= 0) & (u < 1)).all():

@@ -51,15 +51,25 @@ class Kernel(NamedTuple):
 
 
 @checked
+def _need_step(
+    weight: Float[Tensor, "b a"],
+    shift: Float[Tensor, " b"],
+    kernel_cov: Float[Tensor, "b b"],
+    mean: Float[Tensor, " a"],
+    cov: Float[Tensor, "a a"],
+) -> None:
+    need_one_dtype(weight=weight, shift=shift, kernel_cov=kernel_cov, mean=mean, cov=cov)
+    need_finite("weight", weight), need_finite("shift", shift), need_finite("kernel_cov", kernel_cov)
+    need_finite("mean", mean), need_finite("cov", cov)
+
+
+@checked
 def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -> tuple[Tensor, Tensor]:
     """Mean and covariance of b when a has `mean` and `cov`.
 
     Implements :eq:`eq-hier-push`.
     """
-    (rows, columns), shift, noise = need_tensor("kernel.weight", kernel.weight, 2).shape, kernel.shift, kernel.cov
-    need_shape("kernel.shift", shift, (rows,)), need_shape("kernel.cov", noise, (rows, rows))
-    need_shape("mean", mean, (columns,)), need_finite("mean", mean), need_finite("cov", cov)
-    need_one_dtype(kernel=kernel.weight, mean=mean, cov=cov)
+    _need_step(*kernel, mean, cov)
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
 
 

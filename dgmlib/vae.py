@@ -22,6 +22,7 @@ from dgmlib.core import (
     by_blocks,
     checked,
     need_between,
+    need_broadcast,
     need_count,
     need_finite,
     need_levels,
@@ -51,6 +52,7 @@ def normal_log_prob(
 
     Implements :eq:`eq-vae-gaussian`. The normalisation -log_var/2 counts once a coordinate, broadcast or not.
     """
+    need_broadcast(x=x, mean=mean, log_var=log_var)
     return -0.5 * (LOG_2PI + log_var + (x - mean).square() * (-log_var).exp()).sum(-1)
 
 
@@ -61,7 +63,7 @@ def bernoulli_log_prob(x: Float[Tensor, "*#batch d"], logits: Float[Tensor, "*ba
     Implements :eq:`eq-vae-bernoulli`. Summed over pixels. Grey x in between are refused, as the same expression is no
     log-density: see `continuous_bernoulli_log_norm`.
     """
-    need_levels("x", x, 2)
+    need_levels("x", x, 2), need_broadcast(x=x, logits=logits)
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
@@ -100,6 +102,7 @@ def kl_diagonal(
 
     Implements :eq:`eq-vae-kl-diagonal`. `dgmlib.divergences.kl_gaussian` has the same for full covariances.
     """
+    need_broadcast(mean=mean, prior_mean=prior_mean, prior_log_var=prior_log_var)
     return kl_standard_normal((mean - prior_mean) * (-0.5 * prior_log_var).exp(), log_var - prior_log_var)
 
 

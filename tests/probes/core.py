@@ -13,7 +13,7 @@ CALLS = {
     "bernoulli": (core.bernoulli, {"probs": X, "generator": rng(0)}, {"probs": ANY | {"negative"}}),
 }
 REFUSALS = (
-    "need_between need_cholesky need_count need_finite need_levels need_like need_option need_pixels "
+    "need_between need_broadcast need_cholesky need_count need_finite need_levels need_like need_option need_pixels "
     "need_one_dtype need_precise need_probabilities need_shape need_symmetric need_tensor need_unit"
 )
 UNPROBED = dict.fromkeys(REFUSALS.split(), "a refusal itself") | {
