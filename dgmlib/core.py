@@ -27,6 +27,7 @@ from torch.compiler import is_compiling
 
 F = TypeVar("F", bound=Callable[..., Any])
 PLAIN = (NoneType, str, bytes, Real, complex, list, tuple, set, dict, np.ndarray, np.generic, Tensor)
+SIMPLE: set[type] = set()  # types met of which nothing but the type is read
 NUMBERS = {float: Real, int: Integral, bool: (bool, np.bool_)}
 WORDS = {NoneType: "None", Tensor: "a torch.Tensor", Callable: "a function"}
 WORDS |= {float: "a number", int: "an int", str: "a string", Sequence: "a sequence"}
@@ -46,6 +47,7 @@ def checked(function: F) -> F:
     TypeError (kind, dtype; also where torch finds two dtypes within), ValueError (shape, NaN).
     """
     passed: set[Any] = set()
+    simple = SIMPLE  # a local name is found sooner
     letters: tuple[str, ...] = ()
     if next(iter(inspect.signature(function).parameters), "") == "self":
         letters = _letters(hint for name, hint in function.__annotations__.items() if name != "return")
@@ -54,7 +56,7 @@ def checked(function: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_compiling() or peek_interpreter_stack() is not None:
             return function(*args, **kwargs)
-        key = [(x.shape, x.dtype) if isinstance(x, Tensor) else _kind(x) for x in args]
+        key = [(x.shape, x.dtype) if (t := type(x)) is Tensor else t if t in simple else _kind(x) for x in args]
         if kwargs:
             key += [(name, _kind(x)) for name, x in kwargs.items()]
         if letters and args:
@@ -85,7 +87,10 @@ def _kind(x: Any) -> Any:
         return type(x), x == x
     if isinstance(x, (list, tuple)):
         return type(x), *map(_kind, x)
-    return x if isinstance(x, str) and len(x) < 9 else type(x)  # the name of a device
+    if isinstance(x, str):
+        return x if len(x) < 9 else str  # the name of a device
+    SIMPLE.add(type(x))
+    return type(x)
 
 
 def _letters(hints: Iterable[Any]) -> tuple[str, ...]:
