@@ -256,16 +256,8 @@ def test_a_duplicated_unit_can_stand_at_a_local_minimum_though_two_do_better():
     close(torch.func.grad(loss)(twice), torch.zeros(6), atol=1e-12)
     spectrum = torch.linalg.eigvalsh(torch.func.hessian(loss)(twice))
     assert abs(float(spectrum[0])) < 1e-10 and spectrum[1] > 1e-4  # flat only in how the two share v
-    theta = f64(1.0, 3.0, 0.5, -2.0, 1.0, 0.1).requires_grad_()
-    descent = torch.optim.LBFGS([theta], max_iter=400, line_search_fn="strong_wolfe")
-
-    def closure():
-        descent.zero_grad()
-        loss(theta).backward()
-        return loss(theta)
-
-    descent.step(closure)
-    assert float(loss(theta)) < 0.8 * float(loss(twice))
+    better = f64(-0.02614, 0.86593, -0.01449, 0.43695, 2.12723, 1.16301)  # one unit tanh, the other nearly a line
+    assert loss(better) < 0.75 * loss(twice)
 
 
 # --- U-Net ----------------------------------------------------------------------------------------------------------
