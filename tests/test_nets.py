@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from exact import f64, rng
+from exact import close, f64, rng
 from scipy import integrate
 from torch import nn
 from torch.nn import functional as F
@@ -232,6 +232,32 @@ REFUSED = {
 def test_bad_input_is_refused_in_one_sentence(call, error, sentence):
     with pytest.raises(error, match=f"^{sentence}"):
         call()
+
+
+# --- what a duplicated unit is --------------------------------------------------------------------------------------
+
+
+def test_a_duplicated_unit_can_stand_at_a_local_minimum_though_two_do_better():
+    """Fukumizu & Amari (2000): residuals across the gradient's space, chosen so that the form across the set is 1."""
+    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    value = torch.tanh(x + 0.5)
+    first, second = 1 - value**2, -2 * value * (1 - value**2)
+    tangent = torch.stack([value, first, first * x], 1)
+    across = torch.stack([second, second * x, second * x**2], 1)
+    across = across - tangent @ torch.linalg.lstsq(tangent, across).solution
+    residual = across @ torch.linalg.solve(across.mT @ across, f64(1.0, 0.0, 1.0))
+    y = value - 0.1 * residual / residual.norm()
+
+    def loss(theta):
+        w, b, v = theta.view(3, 2)
+        return ((torch.tanh(x[:, None] * w + b) @ v - y) ** 2).sum() / 2
+
+    twice = f64(1.0, 1.0, 0.5, 0.5, 0.5, 0.5)
+    close(torch.func.grad(loss)(twice), torch.zeros(6), atol=1e-12)
+    spectrum = torch.linalg.eigvalsh(torch.func.hessian(loss)(twice))
+    assert abs(float(spectrum[0])) < 1e-10 and spectrum[1] > 1e-4  # flat only in how the two share v
+    better = f64(-0.02614, 0.86593, -0.01449, 0.43695, 2.12723, 1.16301)  # one unit tanh, the other nearly a line
+    assert loss(better) < 0.75 * loss(twice)
 
 
 # --- U-Net ----------------------------------------------------------------------------------------------------------

@@ -316,7 +316,7 @@ SLIPS = {
     "soft-is-ridge": "An absolute value taken to shrink by a factor, as a square does.",
     "lipschitz-frobenius": "The Frobenius norm for the spectral norm: a bound still, but too loose.",
     "compression-is-the-law": "The reconstructions taken to have the law of the data.",
-    "wasserstein-is-residual-variance": "The distance between two laws above what one way of carrying costs.",
+    "wasserstein-of-independent-pairs": "The cost of independent pairs for the least one: equal laws lie apart.",
     "law-of-codes-does-not-matter": "Any law for the codes taken to be as good as theirs.",
     "redundancy-without-half": "The factor 1/2 of the Gaussian's entropy left out.",
 }

@@ -165,7 +165,7 @@ SUBJECTS = (
             Bug(
                 "floor-added",
                 "The floor added to every variance: a ridge, which no likelihood under the bound asks for.",
-                lambda covs, floor: covs + floor * torch.eye(2, dtype=covs.dtype),
+                lambda covs, floor: covs + floor * torch.eye(covs.shape[-1], dtype=covs.dtype),
                 "well-determined components are widened too",
             ),
             Bug(
