@@ -400,13 +400,6 @@ def test_clipping_keeps_guesses_where_the_data_live():
     assert clipped(f64([3.0, -0.1, -7.0]), f64(0.5), gain=2.0).tolist() == [[1.0, -0.2, -1.0]]
 
 
-def test_distances_are_to_the_nearest():
-    points = torch.zeros(3, 1, 2, 2)
-    points[1] += 1
-    near_one = points[1:2] + 0.25
-    assert diffusion.nearest_distances(torch.cat([near_one, points[:1]]), points).tolist() == [0.5, 0.0]
-
-
 def test_processor_time_goes_on_over_resumes():
     clock, other = diffusion.ProcessorTime(), diffusion.ProcessorTime()
     other.load_state_dict({"seconds": 100.0})
