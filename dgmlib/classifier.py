@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from dgmlib import data
 from dgmlib.checkpoint import load_checkpoint, save_checkpoint
-from dgmlib.core import need_between, need_finite, need_option, need_shape, need_tensor
+from dgmlib.core import checked, need_between, need_count, need_finite, need_levels, need_option
 from dgmlib.train import fit, gradient_step
 
 SIDES = {"digits": 8, "mnist": 28}
@@ -38,9 +38,11 @@ class ConvClassifier(nn.Module):
     ValueError (shape, NaN, a value outside [0, 1]). `provenance` says how the weights were made.
     """
 
+    @checked
     def __init__(self, side: int, width: int = 24, n_features: int = 64, n_classes: int = 10, dropout: float = 0.25):
         super().__init__()
-        self.side = side
+        need_count("width", width), need_count("n_features", n_features), need_count("n_classes", n_classes, 2)
+        self.side, dropout = need_count("side", side, 4), need_between("dropout", dropout, 0.0, 1.0)
         self.provenance: dict[str, Any] = {}
         self.body = nn.Sequential(  # (batch, 1, side, side)
             nn.Conv2d(1, width, 3, padding=1),
@@ -58,18 +60,22 @@ class ConvClassifier(nn.Module):
         )
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, n_classes))
 
+    @checked
     def forward(self, x: Float[Tensor, "batch 1 side side"]) -> Float[Tensor, "batch classes"]:
         """Logits."""
         return self.head(self.body(x))
 
+    @checked
     def features(self, images: Float[Tensor, "batch 1 side side"]) -> Float[Tensor, "batch features"]:
         """The last layer before the logits: where images of one kind lie close together."""
         return self._evaluate(self.body, images)
 
+    @checked
     def probabilities(self, images: Float[Tensor, "batch 1 side side"]) -> Float[Tensor, "batch classes"]:
         """p(class | image)."""
         return self._evaluate(self, images).softmax(1)
 
+    @checked
     def recognised(self, images: Float[Tensor, "batch 1 side side"], threshold: float = 0.9) -> Recognised:
         """The share of images whose likeliest class has probability `threshold` or more, and their count by class.
 
@@ -83,7 +89,6 @@ class ConvClassifier(nn.Module):
 
     @torch.no_grad()
     def _evaluate(self, network: nn.Module, images: Tensor) -> Tensor:
-        need_shape("images", need_tensor("images", images, 4), (len(images), 1, self.side, self.side))
         low, high = need_finite("images", images).aminmax()
         if low < 0 or high > 1:
             raise ValueError(f"images has values from {low:.3g} to {high:.3g}, expected all in [0, 1]")
@@ -93,10 +98,12 @@ class ConvClassifier(nn.Module):
     def get_extra_state(self) -> dict[str, Any]:
         return self.provenance
 
+    @checked
     def set_extra_state(self, provenance: dict[str, Any]) -> None:
         self.provenance = provenance
 
 
+@checked
 def load_classifier(name: str, device: torch.device | str = "cpu") -> ConvClassifier:
     """The shipped classifier of "digits" (8×8) or "mnist" (28×28), frozen, in eval mode.
 
@@ -109,11 +116,14 @@ def load_classifier(name: str, device: torch.device | str = "cpu") -> ConvClassi
     return classifier.requires_grad_(False).eval().to(device)
 
 
+@checked
 def accuracy(
     classifier: ConvClassifier, images: Float[Tensor, "batch 1 side side"], labels: Int64[Tensor, " batch"]
 ) -> float:
     """The share of images whose likeliest class is their label."""
-    return float((classifier.probabilities(images).argmax(1) == labels).double().mean())
+    probabilities = classifier.probabilities(images)
+    need_levels("labels", labels, probabilities.shape[1])
+    return float((probabilities.argmax(1) == labels).double().mean())
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -130,11 +140,13 @@ class Recipe(NamedTuple):
 RECIPES = {"digits": Recipe(epochs=200, batch_size=64, shift=1), "mnist": Recipe(epochs=6, batch_size=128, shift=2)}
 
 
+@checked
 def unit_scale(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
     """Grey values 0 to levels - 1 as numbers from 0 to 1, in the default dtype."""
-    return x.to(torch.get_default_dtype()) / (levels - 1)
+    return need_levels("x", x, need_count("levels", levels, 2)).to(torch.get_default_dtype()) / (levels - 1)
 
 
+@checked
 def augmented(
     x: UInt8[Tensor, "batch 1 h w"], levels: int, shift: int, generator: torch.Generator
 ) -> Float[Tensor, "batch 1 h w"]:
@@ -142,6 +154,7 @@ def augmented(
 
     Half of them as grey values, a quarter dequantised, a quarter cut to black and white.
     """
+    need_count("shift", shift, 0)
     n, _, h, w = x.shape
     top, left = torch.randint(2 * shift + 1, (2, n, 1), generator=generator, device=x.device)
     rows, columns = top + torch.arange(h, device=x.device), left + torch.arange(w, device=x.device)  # (n, h), (n, w)
@@ -155,12 +168,14 @@ def augmented(
     )
 
 
+@checked
 def scrambled(x: Float[Tensor, "batch 1 h w"], generator: torch.Generator) -> Float[Tensor, "batch 1 h w"]:
     """Images of independent pixels: each pixel is that of another image of the batch, chosen at random."""
     flat = x.flatten(1)
     return flat.gather(0, torch.randint(len(x), flat.shape, generator=generator, device=x.device)).view_as(x)
 
 
+@checked
 def train_classifier(name: str, seed: int = 0, device: torch.device | str = "cpu") -> ConvClassifier:
     """Train on the train images alone; the accuracies on valid and test are noted in `provenance`.
 

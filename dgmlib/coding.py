@@ -3,9 +3,10 @@
     code = encode(model, images)        # bytes
     images = decode(model, code)
 
-Images of probability p take -log2 p bits each, and at most two more. Encoder and decoder must compute the same integer
-frequencies from the same model: they run the same `model.steps` in double precision, round logits to a grid much
-coarser than what rounding errors can reach, and go on in Python's own numbers. A checksum tells the rest.
+Images of probability p take -log2 p bits each, and at most two more while no conditional falls near 2^-32. Encoder and
+decoder must compute the same integer frequencies from the same model: they run the same `model.steps` in double
+precision, round logits to a grid much coarser than what rounding errors can reach, and go on in Python's own numbers.
+A checksum tells the rest.
 """
 
 import copy
@@ -20,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dgmlib.autoregressive import Autoregressive
-from dgmlib.core import need_shape, need_tensor
+from dgmlib.core import checked, need_levels, need_shape
 from dgmlib.heads import Bernoulli, Categorical
 
 PRECISION = 32  # bits of an integer frequency: they sum to 2^32
@@ -33,6 +34,7 @@ MAGIC = b"DGM4"
 MOST = 1_000_000  # images in a file: a damaged header must not ask for all memory
 
 
+@checked
 def edges(logits: Sequence[float]) -> list[int]:
     """Where the slice of each value ends, as integers: 0 = e_0 < e_1 < … < e_K = 2^PRECISION, about softmax(logits).
 
@@ -46,8 +48,8 @@ def edges(logits: Sequence[float]) -> list[int]:
     rounded = [round(logit / GRID) for logit in logits]
     top = max(rounded)
     weights = [math.exp((logit - top) * GRID) for logit in rounded]
-    spare = (1 << PRECISION) - len(weights)
-    shares = [1 + int(spare * (weight / sum(weights))) for weight in weights]
+    total, spare = sum(weights), (1 << PRECISION) - len(weights)
+    shares = [1 + int(spare * (weight / total)) for weight in weights]
     shares[rounded.index(top)] += (1 << PRECISION) - sum(shares)  # what rounding down has left
     return list(accumulate(shares, initial=0))
 
@@ -62,8 +64,9 @@ class Encoder:
         self.low, self.high, self.pending = 0, 2 * HALF - 1, 0
         self.bits: list[str] = []
 
+    @checked
     def push(self, start: int, stop: int) -> None:
-        """Code a value whose slice of [0, 2^PRECISION) is [start, stop)."""
+        """Code a value whose slice of [0, 2^PRECISION) is [start, stop). Raises ValueError if that is none."""
         self.low, self.high = _narrowed(self.low, self.high, start, stop)
         while True:
             if self.high < HALF:
@@ -94,13 +97,19 @@ class Encoder:
 class Decoder:
     """Follows `Encoder`: tells which value's slice the number lies in, then narrows its own interval alike."""
 
+    @checked
     def __init__(self, bits: str):
+        if bits.strip("01"):
+            raise ValueError(f"bits is {bits[:20]!r}, expected only digits 0 and 1")
         self.bits, self.read = bits, REGISTER
         self.low, self.high = 0, 2 * HALF - 1
         self.number = int(bits[:REGISTER].ljust(REGISTER, "0") or "0", 2)
 
+    @checked
     def pull(self, ends: Sequence[int]) -> int:
-        """The next value, given where the slice of each ends (`edges`)."""
+        """The next value, given where the slice of each ends (`edges`). Raises ValueError if those ends are none."""
+        if ends[:1] != [0] or ends[-1] != 1 << PRECISION:
+            raise ValueError(f"ends is {list(ends)[:5]}, expected whole numbers that rise from 0 to 2^{PRECISION}")
         place = (((self.number - self.low + 1) << PRECISION) - 1) // (self.high - self.low + 1)
         value = next(k for k, end in enumerate(ends[1:]) if place < end)
         self.low, self.high = _narrowed(self.low, self.high, ends[value], ends[value + 1])
@@ -119,14 +128,17 @@ class Decoder:
 
 
 def _narrowed(low: int, high: int, start: int, stop: int) -> tuple[int, int]:
+    if not 0 <= start < stop <= 1 << PRECISION:
+        raise ValueError(f"stop is {stop}, expected above start = {start}, both from 0 to 2^{PRECISION}")
     width = high - low + 1
     return low + (width * start >> PRECISION), low + (width * stop >> PRECISION) - 1
 
 
+@checked
 def code_words(model: Autoregressive, x: Float[Tensor, "n d"]) -> list[str]:
     """The binary digits of each row of `x`, decodable by itself: more than -log2 p(x) of them, by at most two.
 
-    That is :eq:`eq-coder-length`.
+    That is :eq:`eq-coder-length`, for conditionals well above 2^-PRECISION: no value costs more than PRECISION bits.
 
     Raises: TypeError (a model of real numbers; dtype), ValueError (shape; a value that the model has no slice for).
     """
@@ -135,6 +147,7 @@ def code_words(model: Autoregressive, x: Float[Tensor, "n d"]) -> list[str]:
     return [encoder.finish() for encoder in encoders]
 
 
+@checked
 def from_code_words(model: Autoregressive, words: Sequence[str]) -> Float[Tensor, "n d"]:
     """The rows that `code_words` coded. Any digits decode to something: it takes a checksum to tell (`decode`)."""
     if not words:
@@ -142,10 +155,12 @@ def from_code_words(model: Autoregressive, words: Sequence[str]) -> Float[Tensor
     return _pull(model, [Decoder(word) for word in words])
 
 
+@checked
 def encode(model: Autoregressive, x: Float[Tensor, "n d"]) -> bytes:
-    """A file that holds the rows of `x`, at most two bits and 24 bytes longer than -log2 p of them all.
+    """A file that holds the rows of `x`: -log2 p of them all and at most two bits, filled up to bytes, and 24 bytes.
 
-    One encoder takes the first pixel of every row, then the second of every row, and so on. Raises as `code_words`.
+    The bound is that of `code_words`. One encoder takes the first pixel of every row, then the second of every row, and
+    so on. Raises as `code_words`.
     """
     encoder = Encoder()
     _push(model, x, [encoder] * len(x))
@@ -154,6 +169,7 @@ def encode(model: Autoregressive, x: Float[Tensor, "n d"]) -> bytes:
     return HEADER.pack(MAGIC, _fingerprint(model), _checksum(x), len(x), model.d, len(body)) + body
 
 
+@checked
 def decode(model: Autoregressive, code: bytes) -> Float[Tensor, "n d"]:
     """The rows that `encode` put into `code`.
 
@@ -183,10 +199,7 @@ def decode(model: Autoregressive, code: bytes) -> Float[Tensor, "n d"]:
 @torch.no_grad()
 def _push(model: Autoregressive, x: Tensor, encoders: Sequence[Encoder]) -> None:
     """Give each value of `x`, column after column, to the encoder of its row."""
-    levels = _levels(model)
-    need_shape("x", need_tensor("x", x, 2), (len(x), model.d))
-    if not ((x == x.round()) & (x >= 0) & (x < levels)).all():
-        raise ValueError(f"x has values from {x.min():.3g} to {x.max():.3g}, expected whole numbers 0 to {levels - 1}")
+    need_levels("x", need_shape("x", x, (len(x), model.d)), _levels(model))
     steps, column = copy.deepcopy(model).double().steps(len(x)), None
     for _ in range(model.d):
         i, params = steps.send(column)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Shaped, jaxtyped
+from jaxtyping import Float, jaxtyped
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.compiler import is_compiling
@@ -85,14 +85,11 @@ def _inspect(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any], 
     """Refuse the first argument that is not as annotated, where `own` are the sizes that `self` gives."""
     signature, hints = inspect.signature(function), inspect.get_annotations(function, eval_str=True)
     sizes: dict[str, Any] = {letter: size for letter, size in own.items() if size is not None}
-    with jaxtyped("context"):
-        for letter, size in sizes.items():
-            isinstance(torch.empty(size, device="meta"), Shaped[Tensor, letter])  # jaxtyping remembers
-        for name, x in signature.bind(*args, **kwargs).arguments.items():
-            hint = hints.get(name, Any)
-            several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
-            if error := _misfit(name, x, tuple[hint, ...] if several else hint, sizes):
-                raise error
+    for name, x in signature.bind(*args, **kwargs).arguments.items():
+        hint = hints.get(name, Any)
+        several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+        if error := _misfit(name, x, tuple[hint, ...] if several else hint, sizes):
+            raise error
 
 
 def _misfit(name: str, x: Any, hint: Any, sizes: dict[str, Any]) -> Exception | None:
@@ -138,11 +135,20 @@ def _misfit_of_tensor(name: str, x: Tensor, hint: Any, sizes: dict[str, Any]) ->
         wanted, rank = [known.get(axis, axis) for axis in axes], f"{len(axes)} axes: " * (star == len(axes))
     else:  # a letter not met before may have the size that came
         wanted, rank = [known.setdefault(axis, size) for axis, size in zip(axes, came, strict=True)], ""
-    if isinstance(x, hint):
-        sizes |= {axis: size for axis, size in known.items() if axis.strip("*").isidentifier() and axis != "_"}
-        return None
+        with jaxtyped("context"):  # its letters are this argument's alone
+            if isinstance(x, hint) and all(map(_agree, axes, came, wanted)):
+                sizes |= {axis: size for axis, size in known.items() if axis.strip("*#").isidentifier() and axis != "_"}
+                return None
     flat = [str(n) for size in wanted for n in (size if isinstance(size, tuple) else (size,))]
     return ValueError(f"{name} has shape {shape}, expected {rank}({', '.join(flat)}{',' * (len(flat) == 1)})")
+
+
+def _agree(axis: str, came: Any, known: Any) -> bool:
+    """Whether the size of an axis is that known from before; an axis with # may also be broadcast to it."""
+    if "#" not in axis:
+        return came == known or axis in ("_", "...")
+    a, b = (size[::-1] if isinstance(size, tuple) else (size,) for size in (came, known))
+    return all(m == n or 1 in (m, n) for m, n in zip(a, b, strict=False))
 
 
 def _wanted(hint: Any) -> str:
@@ -367,7 +373,7 @@ def can_read(x: Tensor) -> bool:
 def need_levels(name: str, x: Tensor, levels: int) -> Tensor:
     """Return `x` if all its values are whole numbers from 0 to levels - 1. Raises ValueError. See `can_read`."""
     if can_read(x):
-        low, high = x.aminmax()
+        low, high = torch.stack(x.aminmax()).tolist()  # Python's numbers: 255 < 256 is false in uint8
         if not (low >= 0 and high < levels):
             came = f"has values from {low:.4g} to {high:.4g}"
         elif x.is_floating_point() and (x != x.round()).any():
@@ -383,6 +389,14 @@ def need_finite(name: str, x: Tensor) -> Tensor:
     if _readable(x) and (bad := int((~torch.isfinite(x)).sum())):
         raise ValueError(f"{name} has {bad} NaN or infinite values among {x.numel()}, expected finite ones")
     return x
+
+
+def need_cholesky(name: str, cov: Tensor) -> Tensor:
+    """The lower Cholesky factor of `cov`, both halves read lest it be a factor itself. Raises ValueError."""
+    factor, failed = torch.linalg.cholesky_ex(need_finite(name, cov))
+    if _readable(cov) and (failed.any() or (cov - cov.mT).abs().max() > 1e-4 * cov.abs().max()):
+        raise ValueError(f"{name} is not symmetric positive definite, expected a covariance matrix")
+    return factor
 
 
 def need_between(name: str, value: float, low: float, high: float, *, open_ends: bool = False) -> float:
@@ -420,7 +434,7 @@ def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
     if (p < 0).any():
         raise ValueError(f"{name} has a negative entry ({p.min():.3g}), expected probabilities")
     excess = (p.sum(-1) - 1).abs().max().item()
-    if excess > 1e-9 + (100 + 4 * p.shape[-1]) * torch.finfo(p.dtype).eps:
+    if excess > 1e-6 + (10 + 4 * p.shape[-1]) * torch.finfo(p.dtype).eps:
         raise ValueError(f"{name} sums to one only within {excess:.3g}, expected probabilities along the last axis")
     return p
 

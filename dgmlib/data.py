@@ -23,12 +23,12 @@ from dgmlib.core import (
     Density,
     Transform,
     bernoulli,
+    checked,
     need_between,
     need_count,
     need_finite,
+    need_levels,
     need_option,
-    need_shape,
-    need_tensor,
     rand_like,
     share,
 )
@@ -44,10 +44,10 @@ MIRRORS = {
         "https://raw.githubusercontent.com/fgnt/mnist/master/",
     ),
     "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
     ),
-    "binarized-mnist": ("http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",),
+    "binarized-mnist": ("https://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",),
 }
 
 SHA256 = {
@@ -65,7 +65,17 @@ SHA256 = {
     "binarized-mnist/binarized_mnist_train.amat.gz": "3daacdec8912b91d242fc67e6a4905c8a5d111b6a355510b024e6fb628e8f43d",
     "binarized-mnist/binarized_mnist_valid.amat.gz": "442e6edec307bcba59c5b46c055c9871e640fc43eeae0a8bf8f60d760e0d883a",
     "binarized-mnist/binarized_mnist_test.amat.gz": "ca5952aa9aa5bdd98f53bdd270c026af273351bc255d1ea373668ea83a773ede",
+    "mnist/t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "mnist/t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    "mnist/train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "mnist/train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "fashion-mnist/t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "fashion-mnist/t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    "fashion-mnist/train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "fashion-mnist/train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
 }
+
+"""Of the file that mirrors serve first, then of the same file packed or unpacked."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -81,6 +91,7 @@ class Images:
     valid_labels: Int64[Tensor, " n_valid"] | None = None
     test_labels: Int64[Tensor, " n_test"] | None = None
 
+    @checked
     def to(self, device: torch.device | str) -> "Images":
         """The same images on another device."""
         return replace(self, **{key: x.to(device) for key, x in vars(self).items() if isinstance(x, Tensor)})
@@ -91,6 +102,7 @@ class Images:
         return f"Images({self.name}: {sizes} train/valid/test, {h}×{w}, {self.levels} levels, {self.train.device})"
 
 
+@checked
 def load(name: str, device: torch.device | str = "cpu") -> Images:
     """An image set, split once and for all into train, valid and test.
 
@@ -115,6 +127,7 @@ def load(name: str, device: torch.device | str = "cpu") -> Images:
     return images.to(device)
 
 
+@checked
 def subset(x: Tensor, n: int, *, generator: torch.Generator | None = None) -> Tensor:
     """`n` rows of `x` drawn without replacement. The first `n` of a published set need not be a fair sample of it.
 
@@ -125,6 +138,7 @@ def subset(x: Tensor, n: int, *, generator: torch.Generator | None = None) -> Te
     return x[torch.randperm(len(x), generator=generator, device=device)[:n].to(x.device)]
 
 
+@checked
 def cached(name: str) -> bool:
     """Whether every file of an image set lies in the cache folder, so that `load` asks no mirror for a missing one."""
     if need_option("name", name, ("digits", *FOLDERS)) == "digits":
@@ -165,13 +179,13 @@ def _amat(stem: str) -> Tensor:
 def _cache() -> Path:
     import pooch  # here and below: not everyone who imports this module downloads
 
-    return Path(os.environ.get("DGMLIB_DATA") or pooch.os_cache("dgmlib"))
+    return Path(os.environ.get("DGMLIB_DATA") or pooch.os_cache("dgmlib")).expanduser()
 
 
 def _read(folder: str, stem: str) -> bytearray:
     """The unpacked content of a data file: the cached one if it is sound, else the first mirror's that is."""
     cache = _cache() / folder
-    names = [name for name in (stem, f"{stem}.gz") if f"{folder}/{name}" in SHA256]
+    names = [Path(key).name for key in SHA256 if key in (f"{folder}/{stem}", f"{folder}/{stem}.gz")]
     problem = f"{cache / names[0]} is missing"
     for path in (cache / name for name in names):
         if path.is_file():
@@ -226,17 +240,17 @@ class Batches(Iterator[tuple[Tensor, ...]]):
     Raises: TypeError (no tensor), ValueError (lengths or devices differ, or a batch larger than the set).
     """
 
+    @checked
     def __init__(self, *tensors: Tensor, batch_size: int, generator: torch.Generator | None = None):
         if not tensors:
             raise TypeError("tensors is empty, expected at least one tensor to draw rows from")
-        for x in tensors:
-            if need_tensor("tensors", x, floating=False).ndim == 0:
-                raise ValueError("tensors holds a single number, expected tensors of rows")
+        if any(x.ndim == 0 for x in tensors):
+            raise ValueError("tensors holds a single number, expected tensors of rows")
         if len({(len(x), x.device) for x in tensors}) > 1:
             came = ", ".join(f"{len(x)} on {x.device}" for x in tensors)
             raise ValueError(f"tensors have rows {came}, expected the same number on the same device")
         self.tensors = tensors
-        self.batch_size = int(need_between("batch_size", need_count("batch_size", batch_size), 1, len(tensors[0])))
+        self.batch_size = need_count("batch_size", need_between("batch_size", batch_size, 1, len(tensors[0])))
         device = "cpu" if generator is None else generator.device
         self.seed = int(torch.randint(2**31, (), generator=generator, device=device))
         self.drawn = 0
@@ -261,6 +275,7 @@ class Batches(Iterator[tuple[Tensor, ...]]):
         """All that the next batch depends on besides the tensors."""
         return {"seed": self.seed, "drawn": self.drawn, "rows": len(self.tensors[0]), "batch_size": self.batch_size}
 
+    @checked
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue exactly where `state` was taken. Raises ValueError if it was taken from other sizes."""
         for key, ours in (("rows", len(self.tensors[0])), ("batch_size", self.batch_size)):
@@ -272,6 +287,7 @@ class Batches(Iterator[tuple[Tensor, ...]]):
 # --- grey levels to real numbers ------------------------------------------------------------------------------------
 
 
+@checked
 def dequantize(
     x: UInt8[Tensor, "*shape"], levels: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "*shape"]:
@@ -285,11 +301,7 @@ def dequantize(
     Theis, van den Oord & Bethge (2016), "A note on the evaluation of generative models", section 3.1.
     """
     need_between("levels", need_count("levels", levels), 2, 256)
-    if need_tensor("x", x, floating=False).dtype != torch.uint8:
-        raise TypeError(f"x has dtype {x.dtype}, expected torch.uint8")
-    if int(x.max()) >= levels:
-        raise ValueError(f"x has the value {int(x.max())}, expected grey values below levels = {levels}")
-    u = rand_like(x.to(torch.get_default_dtype()), generator=generator)
+    u = rand_like(need_levels("x", x, levels).to(torch.get_default_dtype()), generator=generator)
     eps = torch.finfo(u.dtype).eps  # two roundings away from either edge, so that no third one crosses it
     return ((x + u) / levels).clamp(x / levels * (1 + 2 * eps), (x + 1.0) / levels * (1 - 2 * eps))
 
@@ -309,25 +321,27 @@ class Logit(Transform):
     Dinh, Sohl-Dickstein & Bengio (2017), "Density estimation using Real NVP", section 4.1.
     """
 
+    @checked
     def __init__(self, alpha: float):
         self.alpha = need_between("alpha", alpha, 0, 0.5, open_ends=True)
 
+    @checked
     def forward(
         self, x: Float[Tensor, "batch *event"]
     ) -> tuple[Float[Tensor, "batch *event"], Float[Tensor, " batch"]]:
         """z and log|det dz/dx| = sum log(1 - 2 alpha) - log s - log(1 - s), s = alpha + (1 - 2 alpha) x."""
-        need_tensor("x", x)
         if not ((x >= 0) & (x <= 1)).all():
             raise ValueError(f"x has values from {x.min():.3g} to {x.max():.3g}, expected all in [0, 1]")
         log_s = (self.alpha + (1 - 2 * self.alpha) * x).log()
         log_not_s = (self.alpha + (1 - 2 * self.alpha) * (1 - x)).log()  # not log(1 - s): keeps its digits near x = 1
         return log_s - log_not_s, (math.log(1 - 2 * self.alpha) - log_s - log_not_s).reshape(len(x), -1).sum(1)
 
+    @checked
     def inverse(
         self, z: Float[Tensor, "batch *event"]
     ) -> tuple[Float[Tensor, "batch *event"], Float[Tensor, " batch"]]:
         """x = (s - alpha) / (1 - 2 alpha), s = sigmoid(z), and log|det dx/dz|, minus that of `forward`."""
-        x = (need_tensor("z", z).sigmoid() - self.alpha) / (1 - 2 * self.alpha)
+        x = (need_finite("z", z).sigmoid() - self.alpha) / (1 - 2 * self.alpha)
         return x, (F.logsigmoid(z) + F.logsigmoid(-z) - math.log(1 - 2 * self.alpha)).reshape(len(x), -1).sum(1)
 
 
@@ -343,18 +357,21 @@ def _round_bumps(means: Float[Tensor, "k 2"], std: float, device: torch.device |
     return GaussianMixture(weights.to(device), means.to(device), covs.to(device))
 
 
+@checked
 def ring(k: int = 8, radius: float = 3.0, std: float = 0.25, device: torch.device | str = "cpu") -> GaussianMixture:
     """`k` equal Gaussians of standard deviation `std` on a circle."""
     angle = torch.arange(need_count("k", k), dtype=torch.float64) * (2 * math.pi / k)
     return _round_bumps(radius * torch.stack([angle.cos(), angle.sin()], 1), std, device)
 
 
+@checked
 def grid(k: int = 5, spacing: float = 1.5, std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
     """`k` × `k` equal Gaussians on a square grid centred at the origin."""
     axis = (torch.arange(need_count("k", k), dtype=torch.float64) - (k - 1) / 2) * spacing
     return _round_bumps(torch.cartesian_prod(axis, axis), std, device)
 
 
+@checked
 def moons(std: float = 0.2, device: torch.device | str = "cpu") -> GaussianMixture:
     """Two interleaved half circles, each a string of 24 equal round Gaussians close enough to look like one ridge."""
     angle = torch.linspace(0, math.pi, 24, dtype=torch.float64)
@@ -362,6 +379,7 @@ def moons(std: float = 0.2, device: torch.device | str = "cpu") -> GaussianMixtu
     return _round_bumps(torch.cat([upper, -upper]), std, device)
 
 
+@checked
 def spirals(std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
     """Two interleaved spiral arms of one and a half turns, each a string of 80 equal round Gaussians."""
     s = torch.linspace(0.02, 1, 80, dtype=torch.float64).sqrt()  # near-equal steps along the arm
@@ -369,6 +387,7 @@ def spirals(std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMi
     return _round_bumps(torch.cat([arm, -arm]), std, device)
 
 
+@checked
 def target(device: torch.device | str = "cpu") -> GaussianMixture:
     """The course's question mark: a curved ridge of falling weight and, across a gap, a small dot of weight 0.06.
 
@@ -390,21 +409,25 @@ def target(device: torch.device | str = "cpu") -> GaussianMixture:
 class Checkerboard(Density):
     """Uniform on the eight dark squares, of side 2, of a 4 × 4 board on [-4, 4]²."""
 
+    @checked
     def __init__(self, device: torch.device | str = "cpu"):
         i = torch.arange(8, device=device)
         self.corners = torch.stack([i % 4, 2 * (i // 4) + i % 2], 1) * 2.0 - 4.0  # lower left, one a row
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
         """-log 32 on the dark squares, minus infinity elsewhere."""
-        x = need_shape("x", need_finite("x", need_tensor("x", x, 2)), (len(x), 2)).to(torch.float64)
+        x = need_finite("x", x).to(torch.float64)
         column, row = ((x + 4) / 2).floor().unbind(1)
         dark = (x >= -4).all(1) & (x < 4).all(1) & ((column + row) % 2 == 0)
         return x.new_full((len(x),), -math.log(32)).masked_fill(~dark, -math.inf)
 
+    @checked
     def score(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch 2"]:
         """Zero: the density is flat wherever its gradient exists. All of its shape is in the edges a score misses."""
-        return torch.zeros_like(need_shape("x", need_tensor("x", x, 2), (len(x), 2)), dtype=torch.float64)
+        return torch.zeros_like(need_finite("x", x), dtype=torch.float64)
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
         """`n` draws: a square, then a point in it."""
         device = self.corners.device
@@ -412,6 +435,7 @@ class Checkerboard(Density):
         return self.corners[square] + 2 * torch.rand(n, 2, generator=generator, dtype=torch.float64, device=device)
 
 
+@checked
 def checkerboard(device: torch.device | str = "cpu") -> Checkerboard:
     """The checkerboard density."""
     return Checkerboard(device)

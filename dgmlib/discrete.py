@@ -26,7 +26,7 @@ from dgmlib.core import (
     need_like,
     need_shape,
 )
-from dgmlib.metrics import _distances as distances
+from dgmlib.metrics import distances
 from dgmlib.nets import Residual
 from dgmlib.transformer import CausalTransformer
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import xlogy
 
-from dgmlib.core import checked, need_between, need_finite, need_option, need_probabilities
+from dgmlib.core import checked, need_between, need_cholesky, need_finite, need_option, need_probabilities
 
 Law = Float[Tensor, "*batch states"]
 Value = Float[Tensor, "*batch"]
@@ -78,7 +78,8 @@ def js_divergence(p: Law, q: Law) -> Value:
 def renyi_divergence(p: Law, q: Law, alpha: float) -> Value:
     """D_alpha(p || q) = log(sum_x p(x)^alpha q(x)^(1 - alpha)) / (alpha - 1), for 0 < alpha != 1, in nats.
 
-    Implements :eq:`eq-renyi`. Rényi, 1961. Tends to KL(p || q) as alpha tends to 1, and grows with alpha.
+    Implements :eq:`eq-renyi`. Rényi, 1961. Tends to KL(p || q) as alpha tends to 1, and grows with alpha. Near 1 it is
+    summed as log(1 + sum_x p(x) ((q/p)^(1 - alpha) - 1)), which loses no digits.
     """
     p, q = _pair(p, q)
     if alpha == 1:
@@ -86,8 +87,11 @@ def renyi_divergence(p: Law, q: Law, alpha: float) -> Value:
     need_between("alpha", alpha, 0, math.inf, open_ends=True)
     seen = p > 0
     log_p, log_q = (torch.where(seen, law, 1.0).log() for law in (p, q))  # 1.0: no 0/0 in the gradient of what is cut
-    terms = torch.where(seen, alpha * log_p + (1 - alpha) * log_q, -torch.inf)
-    return torch.logsumexp(terms, -1) / (alpha - 1)
+    tilt = torch.where(seen, (1 - alpha) * (log_q - log_p), 0.0)
+    slight = (tilt.abs() < 1).all(-1, keepdim=True)
+    near = (p * torch.where(slight, tilt, 0.0).expm1()).sum(-1).log1p()
+    far = torch.where(seen, alpha * log_p + (1 - alpha) * log_q, -torch.inf).logsumexp(-1)
+    return torch.where(slight[..., 0], near, far) / (alpha - 1)
 
 
 # --- the f-family ---------------------------------------------------------------------------------------------------
@@ -110,7 +114,8 @@ def hellinger_squared(p: Law, q: Law) -> Value:
     Implements :eq:`eq-hellinger`. Summed as (sqrt p - sqrt q)^2 / 2, which loses no digits when p and q are close.
     """
     p, q = _pair(p, q)
-    return (p.sqrt() - q.sqrt()).square().sum(-1) / 2
+    root_p, root_q = (torch.where(p + q > 0, law, 1.0).sqrt() for law in (p, q))  # 1.0: no 0/0 in the gradient
+    return (root_p - root_q).square().sum(-1) / 2
 
 
 @checked
@@ -146,17 +151,19 @@ def f_divergence(p: Law, q: Law, generator: str | Generator) -> Value:
     """D_f(p || q) = sum over q(x) > 0 of q(x) f(p(x)/q(x)), plus the slope of f at infinity times p(q = 0).
 
     Implements :eq:`eq-f-divergence`. `generator` names an entry of `GENERATORS` or is a `Generator`.
-    Ali and Silvey, 1966; Csiszár, 1967. Without the second term the "divergence" can be negative.
+    Ali and Silvey, 1966; Csiszár, 1967. Without the second term the "divergence" can be negative. Computed in float64;
+    where p/q overflows even there, q counts as 0.
     """
     p, q = _pair(p, q)
     if not isinstance(generator, Generator):
         generator = GENERATORS[need_option("generator", generator, GENERATORS)]
-    seen = q > 0
+    dtype, p, q = torch.promote_types(p.dtype, q.dtype), p.double(), q.double()
+    seen = (q > 0) & (p / q < torch.inf)
     ratio = torch.where(seen, p / torch.where(seen, q, 1.0), 1.0)
     inside = torch.where(seen, q * generator.f(ratio), 0.0)
     unseen = ~seen & (p > 0)  # 0 times an infinite slope is 0 here, in value and in gradient
     outside = torch.where(unseen, torch.where(unseen, p, 1.0) * generator.slope, 0.0)
-    return (inside + outside).sum(-1)
+    return (inside + outside).sum(-1).to(dtype)
 
 
 # --- laws on a space with a geometry --------------------------------------------------------------------------------
@@ -223,20 +230,12 @@ def kl_gaussian(
     Raises ValueError if a covariance is not symmetric positive definite.
     """
     need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
-    chol_p, chol_q = _need_cholesky("cov_p", cov_p), _need_cholesky("cov_q", cov_q)
+    chol_p, chol_q = need_cholesky("cov_p", cov_p), need_cholesky("cov_q", cov_q)
     solve = torch.linalg.solve_triangular
     trace = solve(chol_q, chol_p, upper=False).square().sum((-2, -1))
     shift = solve(chol_q, (mean_q - mean_p)[..., None], upper=False).square().sum((-2, -1))
     log_det = 2 * (chol_q.diagonal(dim1=-2, dim2=-1).log() - chol_p.diagonal(dim1=-2, dim2=-1).log()).sum(-1)
     return (trace + shift - mean_p.shape[-1] + log_det) / 2
-
-
-def _need_cholesky(name: str, cov: Tensor) -> Tensor:
-    """The lower factor of `cov`, whose other half is read as well: it may be such a factor itself."""
-    factor, failed = torch.linalg.cholesky_ex(need_finite(name, cov))
-    if failed.any() or (cov - cov.mT).abs().max() > 1e-4 * cov.abs().max():
-        raise ValueError(f"{name} is not symmetric positive definite, expected a covariance matrix")
-    return factor
 
 
 @checked

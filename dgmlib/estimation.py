@@ -9,77 +9,64 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 
-from dgmlib.core import need_between, need_count, need_finite, need_probabilities, need_shape, need_tensor
+from dgmlib.core import checked, need_between, need_count, need_finite, need_levels, need_probabilities
 
 LogDensity = Callable[[Tensor, Tensor], Tensor]  # (theta, one example) -> scalar log p(x; theta)
 
 
-def _data(name: str, x: Tensor, ndim: int | None = None) -> Tensor:
-    return need_finite(name, need_tensor(name, x, ndim))
-
-
-def _grey(name: str, x: Tensor, levels: int) -> Tensor:
-    need_count("levels", levels, 2)
-    need_tensor(name, x, 2, floating=False)
-    if x.is_floating_point():
-        raise TypeError(f"{name} has dtype {x.dtype}, expected an integer dtype (grey levels)")
-    low, high = int(x.min()), int(x.max())
-    if low < 0 or high >= levels:
-        raise ValueError(f"{name} has values from {low} to {high}, expected 0 to {levels - 1}")
-    return x
-
-
-def _counts(name: str, x: Tensor, levels: int) -> Tensor:
-    _grey(name, x, levels)
+def _counts(x: Integer[Tensor, "n d"], levels: int) -> Int64[Tensor, "d levels"]:
+    need_levels("x", x, need_count("levels", levels, 2))
     return torch.stack([(x == level).sum(0) for level in range(levels)], -1)
 
 
 # --- maximum likelihood in closed form ------------------------------------------------------------------------------
 
 
+@checked
 def bernoulli_mle(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     """The share of ones in each column of 0/1 data: the maximum of the Bernoulli likelihood.
 
     Implements :eq:`eq-mle-bernoulli`.
     """
-    if not ((_data("x", x, 2) == 0) | (x == 1)).all():
-        raise ValueError(f"x has values from {x.min():.3g} to {x.max():.3g}, expected only zeros and ones")
-    return x.mean(0)
+    return need_levels("x", x, 2).mean(0)
 
 
-def categorical_mle(x: Tensor, levels: int) -> Float[Tensor, "d levels"]:
+@checked
+def categorical_mle(x: Integer[Tensor, "n d"], levels: int) -> Float[Tensor, "d levels"]:
     """The share of each grey level in each column of integer data `(n, d)`, in float64.
 
     Implements :eq:`eq-mle-categorical`.
     """
-    return _counts("x", x, levels).double() / x.shape[0]
+    return _counts(x, levels).double() / x.shape[0]
 
 
+@checked
 def gaussian_mle(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Mean and covariance of the data, the latter divided by n: biased by the factor (n - 1)/n.
 
     Implements :eq:`eq-mle-gaussian`. The covariance is singular when n <= d.
     """
-    mean = _data("x", x, 2).mean(0)
+    mean = need_finite("x", x).mean(0)
     centred = x - mean
     return mean, centred.T @ centred / x.shape[0]
 
 
+@checked
 def least_squares(features: Float[Tensor, "n d"], y: Float[Tensor, " n"]) -> Float[Tensor, " d"]:
     """Weights w that maximise the likelihood of y = features w + Gaussian noise; the shortest such w if several do.
 
     Implements :eq:`eq-least-squares`.
     """
-    need_shape("y", _data("y", y, 1), _data("features", features, 2).shape[:1])
-    return torch.linalg.pinv(features) @ y
+    return torch.linalg.pinv(need_finite("features", features)) @ need_finite("y", y)
 
 
 # --- maximum likelihood by iteration --------------------------------------------------------------------------------
 
 
+@checked
 def gradient_descent(
     loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], step_size: float, n_steps: int
 ) -> Float[Tensor, "steps k"]:
@@ -87,18 +74,20 @@ def gradient_descent(
 
     Implements :eq:`eq-gradient-descent`. `loss` maps `(k,)` to a scalar.
     """
-    path = [_data("start", start, 1)]
+    path = [need_finite("start", start)]
+    need_between("step_size", step_size, -math.inf, math.inf, open_ends=True)
     for _ in range(need_count("n_steps", n_steps)):
         path.append(path[-1] - step_size * torch.func.grad(loss)(path[-1]))
     return torch.stack(path)
 
 
+@checked
 def newton(loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], n_steps: int) -> Float[Tensor, "steps k"]:
     """The path theta <- theta - H^-1 grad loss(theta), H the Hessian there, start included: `(n_steps + 1, k)`.
 
     Implements :eq:`eq-newton`. Exact in one step on a quadratic; from afar it may climb or diverge.
     """
-    path = [_data("start", start, 1)]
+    path = [need_finite("start", start)]
     for _ in range(need_count("n_steps", n_steps)):
         gradient, hessian = torch.func.grad(loss)(path[-1]), torch.func.jacrev(torch.func.grad(loss))(path[-1])
         path.append(path[-1] - torch.linalg.solve(hessian, gradient))
@@ -108,6 +97,7 @@ def newton(loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], n_steps
 # --- how good the estimate is ---------------------------------------------------------------------------------------
 
 
+@checked
 def score_moments(
     log_prob: LogDensity, theta: Float[Tensor, " k"], x: Float[Tensor, "n *event"], weights: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, "k k"], Float[Tensor, "k k"]]:
@@ -117,8 +107,7 @@ def score_moments(
     log p(x; theta). `x` and `weights` are the points of the law that x follows and their probabilities. The two
     matrices are both the Fisher information when that law is p(x; theta) itself, and differ otherwise.
     """
-    need_shape("weights", need_probabilities("weights", weights, 1), need_tensor("x", x).shape[:1])
-    _data("theta", theta, 1)
+    need_probabilities("weights", weights), need_finite("theta", theta)
     scores = torch.func.vmap(torch.func.grad(log_prob), (None, 0))(theta, x)
     hessians = torch.func.vmap(torch.func.jacrev(torch.func.grad(log_prob)), (None, 0))(theta, x)
     return (
@@ -128,24 +117,26 @@ def score_moments(
     )
 
 
+@checked
 def sandwich(score_second_moment: Float[Tensor, "k k"], curvature: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
     """A^-1 B A^-1: the covariance of sqrt(n) (theta_hat - theta) for large n, whether or not the model is right.
 
     Implements :eq:`eq-sandwich`, B = E[s s^T], A = -E[Hessian]. Huber, 1967. Equal to A^-1 in a well-specified model.
     """
-    k = need_tensor("curvature", curvature, 2).shape[0]
-    need_shape("curvature", curvature, (k, k))
-    need_shape("score_second_moment", need_tensor("score_second_moment", score_second_moment), (k, k))
-    bread = torch.linalg.inv(curvature)
+    need_finite("score_second_moment", score_second_moment)
+    bread, failed = torch.linalg.inv_ex(need_finite("curvature", curvature))
+    if failed:
+        raise ValueError("curvature is singular, expected a matrix that can be inverted")
     return bread @ score_second_moment @ bread
 
 
+@checked
 def monte_carlo(values: Float[Tensor, " n"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The mean of independent values, and its standard error s/sqrt(n).
 
     Implements :eq:`eq-monte-carlo`. s^2 is the unbiased sample variance; needs n >= 2.
     """
-    if _data("values", values, 1).shape[0] < 2:
+    if len(need_finite("values", values)) < 2:
         raise ValueError("values has one element, expected at least two to estimate a standard error")
     return values.mean(), values.std() / math.sqrt(values.shape[0])
 
@@ -153,6 +144,7 @@ def monte_carlo(values: Float[Tensor, " n"]) -> tuple[Float[Tensor, ""], Float[T
 # --- priors and posteriors ------------------------------------------------------------------------------------------
 
 
+@checked
 def beta_posterior(x: Float[Tensor, "n d"], a: float, b: float) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
     """Parameters (a + ones, b + zeros) of the Beta posterior of each column's probability of a one.
 
@@ -165,6 +157,7 @@ def beta_posterior(x: Float[Tensor, "n d"], a: float, b: float) -> tuple[Float[T
     return a + ones, b + x.shape[0] - ones
 
 
+@checked
 def beta_mode(a: Tensor | float, b: Tensor | float, jacobian_power: float = 0.0) -> Tensor | float:
     """The probability at which a Beta(a, b) density peaks when drawn over the coordinate phi with dp/dphi = (p(1-p))^r.
 
@@ -179,15 +172,17 @@ def beta_mode(a: Tensor | float, b: Tensor | float, jacobian_power: float = 0.0)
     return inner_a / (inner_a + inner_b)
 
 
-def categorical_predictive(x: Tensor, levels: int, concentration: float) -> Float[Tensor, "d levels"]:
+@checked
+def categorical_predictive(x: Integer[Tensor, "n d"], levels: int, concentration: float) -> Float[Tensor, "d levels"]:
     """Posterior predictive of each column's grey level under a symmetric Dirichlet prior, in float64.
 
     Implements :eq:`eq-dirichlet-predictive`: (count + concentration)/(n + levels * concentration); no zeros.
     """
     need_between("concentration", concentration, 0, math.inf, open_ends=True)
-    return (_counts("x", x, levels).double() + concentration) / (x.shape[0] + levels * concentration)
+    return (_counts(x, levels).double() + concentration) / (x.shape[0] + levels * concentration)
 
 
+@checked
 def normal_posterior(
     x: Float[Tensor, " n"], variance: float, prior_mean: float, prior_variance: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -198,10 +193,11 @@ def normal_posterior(
     """
     need_between("variance", variance, 0, math.inf, open_ends=True)
     need_between("prior_variance", prior_variance, 0, math.inf, open_ends=True)
-    posterior_variance = 1 / (1 / prior_variance + _data("x", x, 1).shape[0] / x.new_tensor(variance))
+    posterior_variance = 1 / (1 / prior_variance + len(need_finite("x", x)) / x.new_tensor(variance))
     return posterior_variance * (prior_mean / prior_variance + x.sum() / variance), posterior_variance
 
 
+@checked
 def gaussian_map(
     x: Float[Tensor, "n d"], scale: float, degrees: float
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
@@ -217,27 +213,30 @@ def gaussian_map(
     return mean, (n * cov + scale * torch.eye(d, dtype=x.dtype, device=x.device)) / (n + degrees + d + 1)
 
 
+@checked
 def ridge(features: Float[Tensor, "n d"], y: Float[Tensor, " n"], penalty: float) -> Float[Tensor, " d"]:
     """argmin |y - features w|^2 + penalty |w|^2: the posterior mode under the prior w ~ N(0, noise/penalty I).
 
     Implements :eq:`eq-ridge`; `penalty` > 0 is the ratio of noise variance to prior variance.
     """
     need_between("penalty", penalty, 0, math.inf, open_ends=True)
-    need_shape("y", _data("y", y, 1), _data("features", features, 2).shape[:1])
+    need_finite("features", features), need_finite("y", y)
     identity = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
     return torch.linalg.solve(features.T @ features + penalty * identity, features.T @ y)
 
 
-def soft_threshold(u: Tensor, threshold: Tensor | float) -> Tensor:
+@checked
+def soft_threshold(u: Float[Tensor, "*shape"], threshold: Float[Tensor, "..."] | float) -> Float[Tensor, "..."]:
     """argmin_w (u - w)^2/2 + threshold |w|: moves u towards zero by `threshold`, and to zero if it is nearer.
 
     Implements :eq:`eq-soft-threshold`; `threshold` >= 0.
     """
     if not (torch.as_tensor(threshold) >= 0).all():
         raise ValueError(f"threshold is {threshold}, expected no negative number")
-    return need_tensor("u", u).sign() * (u.abs() - threshold).clamp(min=0)
+    return need_finite("u", u).sign() * (u.abs() - threshold).clamp(min=0)
 
 
+@checked
 def lasso(
     features: Float[Tensor, "n d"], y: Float[Tensor, " n"], penalty: float, n_sweeps: int = 200
 ) -> Float[Tensor, " d"]:
@@ -247,8 +246,8 @@ def lasso(
     minimiser given the others is a soft threshold; `n_sweeps` passes over all coordinates.
     """
     need_between("penalty", penalty, 0, math.inf, open_ends=True)
-    need_shape("y", _data("y", y, 1), _data("features", features, 2).shape[:1])
-    squares = features.square().sum(0)
+    need_finite("y", y)
+    squares = need_finite("features", features).square().sum(0)
     if not (squares > 0).all():
         raise ValueError("features has a column of zeros, expected every feature to vary")
     w, residual = torch.zeros_like(squares), y.clone()
@@ -264,29 +263,29 @@ def lasso(
 # --- likelihoods of images, and their price in bits -----------------------------------------------------------------
 
 
+@checked
 def bernoulli_log_prob(x: Float[Tensor, "n d"], probs: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
     """log p(x) of 0/1 rows under independent pixels, `probs` of a one; -inf where a pixel was declared impossible.
 
     Implements :eq:`eq-bernoulli`. In nats per image; grey values between 0 and 1 are refused (see chapter 09).
     """
-    need_shape("probs", need_tensor("probs", probs, 1), need_tensor("x", x, 2).shape[1:])
-    if not ((x == 0) | (x == 1)).all():
-        raise ValueError("x has values other than 0 and 1, expected binary images")
+    need_levels("x", x, 2)
     if not ((probs >= 0) & (probs <= 1)).all():
         raise ValueError(f"probs has values from {probs.min():.3g} to {probs.max():.3g}, expected probabilities")
     return torch.where(x == 1, probs, 1 - probs).log().sum(-1)
 
 
-def categorical_log_prob(x: Tensor, probs: Float[Tensor, "d levels"]) -> Float[Tensor, " n"]:
+@checked
+def categorical_log_prob(x: Integer[Tensor, "n d"], probs: Float[Tensor, "d levels"]) -> Float[Tensor, " n"]:
     """log p(x) of integer rows `(n, d)` under independent pixels with their own table of level probabilities, in nats.
 
     Implements :eq:`eq-categorical`.
     """
-    d, levels = need_probabilities("probs", probs, 2).shape
-    need_shape("x", _grey("x", x, levels), (x.shape[0], d))
-    return probs.log()[torch.arange(d, device=x.device), x.long()].sum(-1)
+    d, levels = need_probabilities("probs", probs).shape
+    return probs.log()[torch.arange(d, device=x.device), need_levels("x", x, levels).long()].sum(-1)
 
 
+@checked
 def bits_per_dim(log_prob: Float[Tensor, " n"], d: int, levels: int = 1) -> Float[Tensor, " n"]:
     """-log2 p per coordinate, of data counted in grey levels: what a code for the integers would pay.
 
@@ -295,9 +294,10 @@ def bits_per_dim(log_prob: Float[Tensor, " n"], d: int, levels: int = 1) -> Floa
     """
     need_count("d", d)
     need_count("levels", levels)
-    return -need_tensor("log_prob", log_prob) / (d * math.log(2)) + math.log2(levels)
+    return -log_prob / (d * math.log(2)) + math.log2(levels)
 
 
+@checked
 def code_lengths(p: Float[Tensor, " states"]) -> Float[Tensor, " states"]:
     """Shannon's code lengths, ceil(-log2 p), in whole bits: a prefix code with these lengths exists (Kraft).
 
@@ -306,6 +306,7 @@ def code_lengths(p: Float[Tensor, " states"]) -> Float[Tensor, " states"]:
     return (-need_probabilities("p", p, 1).log2()).ceil()
 
 
+@checked
 def predicted_zero_share(x: Float[Tensor, "n d"]) -> float:
     """The share of unseen 0/1 images to which `bernoulli_mle(x)` will give probability zero, from `x` alone.
 

@@ -16,10 +16,38 @@ from torch.nn import functional as F
 
 from dgmlib import data
 from dgmlib.classifier import load_classifier, unit_scale
-from dgmlib.core import need_between, need_count, need_finite, need_tensor
+from dgmlib.core import checked, need_between, need_count, need_finite, need_levels
 from dgmlib.divergences import kl_divergence
 
+BLOCK = 2**24  # distances held at a time: 64 MiB in float32
 
+
+@checked
+def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """|x_i - y_j| from the differences themselves: exactly 0 between a point and its copy. In float32 at least.
+
+    The faster way, by an inner product and expanded squares, gives copies distances above 0.
+    """
+    wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return torch.cdist(x.to(wide), y.to(wide), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+@checked
+def nearest(
+    x: Float[Tensor, "n d"], points: Float[Tensor, "m d"], k: int = 1
+) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]:
+    """Each row's distance to its k-th nearest among `points`, and which that is; some rows of the matrix at a time."""
+    need_between("k", need_count("k", k), 1, len(points))
+    found = [distances(rows, points).kthvalue(k) for rows in _blocks(x, points)]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+
+
+def _blocks(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
+    """The rows of `x`, as many at a time as have `BLOCK` distances to `points`."""
+    return x.split(max(1, BLOCK // len(points)))
+
+
+@checked
 def class_histogram_kl(
     labels: Int64[Tensor, " n"], reference: Int64[Tensor, " m"], n_classes: int = 10
 ) -> Float[Tensor, ""]:
@@ -31,17 +59,13 @@ def class_histogram_kl(
     Raises: TypeError (labels that are not int64), ValueError (shape, a label outside 0 … n_classes - 1).
     """
 
-    def frequencies(name: str, y: Tensor) -> Float[Tensor, " classes"]:
-        if need_tensor(name, y, 1, floating=False).dtype != torch.int64:
-            raise TypeError(f"{name} has dtype {y.dtype}, expected torch.int64")
-        for end in (y.min(), y.max()):
-            need_between(name, int(end), 0, n_classes - 1)
-        return y.bincount(minlength=n_classes).double() / len(y)
-
     need_count("n_classes", n_classes, 2)
-    return kl_divergence(frequencies("labels", labels), frequencies("reference", reference))
+    need_levels("labels", labels, n_classes), need_levels("reference", reference, n_classes)
+    ours, theirs = (y.bincount(minlength=n_classes).double() / len(y) for y in (labels, reference))
+    return kl_divergence(ours, theirs)
 
 
+@checked
 def precision_recall(
     samples: Float[Tensor, "n d"], reference: Float[Tensor, "m d"], k: int = 3
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -55,19 +79,19 @@ def precision_recall(
     Kynkäänniemi et al. (2019), "Improved precision and recall metric for assessing generative models", equation 2.
     """
     need_count("k", k)
-    _need_points(samples=samples, reference=reference)
     for name, x in (("samples", samples), ("reference", reference)):
-        if len(x) <= k:
+        if len(need_finite(name, x)) <= k:
             raise ValueError(f"{name} has {len(x)} points, expected more than k = {k}")
 
     def inside(x: Float[Tensor, "n d"], points: Float[Tensor, "m d"]) -> Bool[Tensor, " n"]:
-        radius = _distances(points, points).kthvalue(k + 1).values  # the nearest, at distance 0, is the point itself
-        return (_distances(x, points) <= radius).any(1)
+        radius, _ = nearest(points, points, k + 1)  # the nearest, at distance 0, is the point itself
+        return torch.cat([(distances(rows, points) <= radius).any(1) for rows in _blocks(x, points)])
 
     precision, recall = inside(samples, reference), inside(reference, samples)
     return precision.to(samples.dtype).mean(), recall.to(samples.dtype).mean()
 
 
+@checked
 def nearest_neighbour_ratio(
     samples: Float[Tensor, "n d"], test: Float[Tensor, "m d"], train: Float[Tensor, "k d"]
 ) -> Float[Tensor, ""]:
@@ -77,27 +101,11 @@ def nearest_neighbour_ratio(
 
     Raises: TypeError (not floating), ValueError (shape, NaN, dimensions that differ, test points all in `train`).
     """
-    _need_points(samples=samples, test=test, train=train)
-
-    def mean_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-        return torch.cat([_distances(rows, train).amin(1) for rows in x.split(1000)]).mean()
-
-    ours, theirs = mean_distance(samples), mean_distance(test)
+    need_finite("samples", samples), need_finite("test", test), need_finite("train", train)
+    ours, theirs = (nearest(x, train)[0].mean() for x in (samples, test))
     if theirs == 0:
         raise ValueError("test has no point that is not in train, expected held-out points")
     return ours / theirs
-
-
-def _need_points(samples: Tensor, **others: Tensor) -> None:
-    for name, x in {"samples": samples, **others}.items():
-        need_finite(name, need_tensor(name, x, 2))
-        if x.shape[1] != samples.shape[1]:
-            raise ValueError(f"{name} has {x.shape[1]} dimensions, expected {samples.shape[1]} like samples")
-
-
-def _distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    # The faster way, by an inner product, gives a point a positive distance from its own copy.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 # --- the five lines -------------------------------------------------------------------------------------------------
@@ -128,6 +136,7 @@ class Scorecard:
         )
 
 
+@checked
 def scorecard(
     samples: Float[Tensor, "n 1 8 8"],
     *,
@@ -155,8 +164,7 @@ def scorecard(
     for name, value in (("bits", bits), ("seconds", seconds)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} is {value}, expected a finite number of at least 0")
-    device = need_tensor("samples", samples, 4).device
-    judge, images = load_classifier("digits", device), data.load("digits", device)
+    judge, images = load_classifier("digits", samples.device), data.load("digits", samples.device)
     if reference is None:
         reference = unit_scale(images.test, images.levels).to(samples.dtype)
     classes = [judge.probabilities(x).argmax(1) for x in (samples, reference)]

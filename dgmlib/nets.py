@@ -89,7 +89,7 @@ def backpropagate(
         inputs.append(h.tanh() if i else h)
         need_shape(f"weights[{i}]", need_like(f"weights[{i}]", weight, x), (len(bias), inputs[-1].shape[1]))
         h = inputs[-1] @ weight.T + bias  # (batch, d_l), before its tanh
-    error = h - need_shape("y", y, tuple(h.shape))
+    error = h - need_shape("y", y, h.shape)
     delta, weight_gradients, bias_gradients = error / len(x), [], []
     for weight, h in zip(reversed(weights), reversed(inputs), strict=True):
         weight_gradients.insert(0, delta.T @ h)

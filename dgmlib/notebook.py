@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from dgmlib import bugs, plots
-from dgmlib.core import need_count, need_option
+from dgmlib.core import checked, need_count, need_option
 
 # --- the run --------------------------------------------------------------------------------------------------------
 
@@ -72,8 +72,8 @@ def setup() -> Run:
     """
     budget = need_option("DGM_BUDGET", os.environ.get("DGM_BUDGET", "cpu"), ("smoke", "cpu", "gpu"))
     seed = os.environ.get("DGM_SEED", "0")
-    if not seed.isdecimal():
-        raise ValueError(f"DGM_SEED is {seed!r}, expected a non-negative int")
+    if not seed.isdecimal() or int(seed) >= 2**62:  # generators add to it, and take no more than 64 bits
+        raise ValueError(f"DGM_SEED is {seed!r}, expected a non-negative int below 2^62")
     torch.manual_seed(int(seed))
     plots.style()
     shell = get_ipython()
@@ -358,6 +358,7 @@ class Diagnosis:
     bug: bugs.Bug | None = None
 
 
+@checked
 def diagnose(subject: str, function: Callable[..., Any]) -> Diagnosis:
     """Say whether `function` computes what the library's function for `subject` does, or which known mistake it equals.
 
@@ -366,8 +367,6 @@ def diagnose(subject: str, function: Callable[..., Any]) -> Diagnosis:
     Raises: ValueError (no such subject, listing those there are), TypeError (not a function).
     """
     known = bugs.need_subject(subject)
-    if not callable(function):
-        raise TypeError(f"function is a {type(function).__name__}, expected a function")
     try:
         mine = outcome(function, known.probes)
     except Exception as error:
@@ -492,6 +491,7 @@ _CONTROL = (
 )
 
 
+@checked
 def explore(draw: Callable[..., Figure], *, alt: str, **sliders: Iterable[Any]) -> None:
     """Show the figure `draw(**values)` under one slider for each keyword.
 
@@ -551,7 +551,7 @@ def _page(frames: list[bytes], alts: list[str], texts: dict[str, list[str]]) -> 
     if weight > 300:
         raise ValueError(f"the {len(frames)} frames weigh {weight:.0f} KB, expected at most 300 KB: draw less or fewer")
     first, *rest = map(_base64, frames)
-    data = json.dumps({"frames": rest, "alts": alts, "texts": list(texts.values())}).replace("</", "<\\/")
+    data = json.dumps({"frames": rest, "alts": alts, "texts": list(texts.values())}).replace("<", "\\u003c")
     controls = "".join(
         _CONTROL.format(name=html.escape(name), last=len(values) - 1, text=html.escape(values[0]))
         for name, values in texts.items()

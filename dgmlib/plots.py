@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from dgmlib.core import need_count, need_option, need_shape
+from dgmlib.core import checked, need_count, need_option, need_shape
 
 COLORS = {
     "data": "#1F5FA8",
@@ -47,6 +47,7 @@ def style() -> None:
     )
 
 
+@checked
 def show_images(
     images: Tensor, *, ncols: int = 10, levels: int = 256, title: str | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -80,6 +81,7 @@ def show_images(
     return ax
 
 
+@checked
 def density_2d(
     ax: Axes,
     log_prob: Callable[[Float[Tensor, "n 2"]], Float[Tensor, " n"]],
@@ -117,8 +119,6 @@ def density_2d(
 
 def _pixels(images: Tensor, levels: int) -> np.ndarray:
     """`images` as float64 `(n, h, w, channels)` in [0, 1]."""
-    if not isinstance(images, Tensor):
-        raise TypeError(f"images is a {type(images).__name__}, expected a torch.Tensor")
     if images.ndim == 3:
         images = images.unsqueeze(1)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:

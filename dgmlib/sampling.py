@@ -1,22 +1,23 @@
 """Draws from uniform numbers: inverting, counting, rejecting, walking; and what a continuous map of noise reaches."""
 
 import math
+import sys
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dgmlib.core import Density, need_between, need_count, need_finite, need_probabilities, need_shape, need_tensor
+from dgmlib.core import Density, checked, need_between, need_count, need_finite, need_probabilities
 
 
 def _need_unit(name: str, u: Tensor) -> Tensor:
-    need_tensor(name, u)
     if not ((u >= 0) & (u < 1)).all():
         raise ValueError(f"{name} reaches from {u.min():.3g} to {u.max():.3g}, expected numbers in [0, 1)")
     return u
 
 
+@checked
 def inverse_cdf(
     cdf: Callable[[Tensor], Tensor], u: Float[Tensor, "*shape"], low: float, high: float
 ) -> Float[Tensor, "*shape"]:
@@ -27,6 +28,7 @@ def inverse_cdf(
     ValueError where it does not.
     """
     _need_unit("u", u)
+    need_between("high", high, need_between("low", low, -math.inf, math.inf, open_ends=True), sys.float_info.max)
     grid = cdf(torch.linspace(low, high, 257, dtype=u.dtype, device=u.device).view(-1, *[1] * u.ndim))
     if not (grid.diff(dim=0) >= -8 * torch.finfo(u.dtype).eps).all():
         raise ValueError("cdf falls somewhere between low and high, expected a non-decreasing function")
@@ -43,6 +45,7 @@ def inverse_cdf(
     return above
 
 
+@checked
 def categorical_from_uniforms(probs: Float[Tensor, " k"], u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The index whose slice of [0, 1) holds each u, #{j : p_1 + ... + p_j <= u}: the same u give the same draws.
 
@@ -53,23 +56,25 @@ def categorical_from_uniforms(probs: Float[Tensor, " k"], u: Float[Tensor, " n"]
     return torch.searchsorted(edges, _need_unit("u", u).to(torch.float64).contiguous(), right=True)
 
 
+@checked
 def categorical(probs: Float[Tensor, " k"], n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
     """`n` independent indices, index j with probability probs[j]."""
     need_count("n", n)
-    u = torch.rand(n, generator=generator, dtype=torch.float64, device=need_tensor("probs", probs, 1).device)
+    u = torch.rand(n, generator=generator, dtype=torch.float64, device=probs.device)
     return categorical_from_uniforms(probs, u)
 
 
+@checked
 def box_muller(u: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
     """Two independent N(0, 1) from two uniforms: radius sqrt(-2 log(1 - u_1)), angle 2 pi u_2.
 
     Implements :eq:`eq-box-muller`. (Box and Muller, 1958.)
     """
-    need_shape("u", _need_unit("u", u), (len(u), 2))
-    radius, angle = (-2 * torch.log1p(-u[:, 0])).sqrt(), 2 * math.pi * u[:, 1]
+    radius, angle = (-2 * torch.log1p(-_need_unit("u", u)[:, 0])).sqrt(), 2 * math.pi * u[:, 1]
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
 
 
+@checked
 def rejection(
     log_target: Callable[[Tensor], Tensor],
     proposal: Density,
@@ -84,7 +89,7 @@ def rejection(
     normalised target the share is 1/M on average. Raises ValueError as soon as a proposal shows f > M q (the draws
     would follow min(f, M q)), and when fewer than one proposal in ten thousand is kept. (von Neumann, 1951.)
     """
-    need_count("n", n)
+    need_count("n", n), need_between("log_bound", log_bound, -math.inf, math.inf, open_ends=True)
     kept: list[Tensor] = []
     accepted = proposed = 0
     while accepted < n:
@@ -111,22 +116,22 @@ def rejection(
 # --- walking --------------------------------------------------------------------------------------------------------
 
 
+@checked
 def metropolis_kernel(probs: Float[Tensor, " k"], proposal: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
     """P[i, j], the chance to stand on j one Metropolis-Hastings step after i, for a walk that proposes by `proposal`.
 
     Implements :eq:`eq-metropolis`. Moves i -> j with chance q_ij min(1, p_j q_ji / (p_i q_ij)), else stays. `probs` are
     all positive and may lack their normalisation; the rows of `proposal` are laws. (Hastings, 1970.)
     """
-    need_finite("probs", need_tensor("probs", probs, 1))
-    if not (probs > 0).all():
+    if not (need_finite("probs", probs) > 0).all():
         raise ValueError(f"probs reaches down to {probs.min():.3g}, expected weights above zero")
-    need_shape("proposal", need_probabilities("proposal", proposal, 2), (len(probs),) * 2)
-    flow = probs[:, None] * proposal  # p_i q_ij
+    flow = probs[:, None] * need_probabilities("proposal", proposal)  # p_i q_ij
     moves = torch.minimum(flow, flow.mT) / probs[:, None]
     moves = moves - moves.diagonal().diag()
     return moves + (1 - moves.sum(1)).diag()
 
 
+@checked
 def metropolis(
     log_target: Callable[[Tensor], Tensor],
     x: Float[Tensor, "chains d"],
@@ -141,7 +146,7 @@ def metropolis(
     `n_steps` more positions. Needs no normalisation, and forgets its start only in the long run. (Metropolis et al.,
     1953.) Raises ValueError where a walk starts outside the support.
     """
-    need_finite("x", need_tensor("x", x, 2))
+    need_finite("x", x)
     need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
     here = log_target(x)
     if not (here > -math.inf).all():
@@ -161,6 +166,7 @@ def metropolis(
 # --- pushing noise through a map ------------------------------------------------------------------------------------
 
 
+@checked
 def bridge_mass(half_gap: float, lipschitz: float) -> float:
     """The least probability in (-a, a) of f(z), z ~ N(0, I), that a symmetric choice leaves an L-Lipschitz f.
 
@@ -172,23 +178,27 @@ def bridge_mass(half_gap: float, lipschitz: float) -> float:
     return math.erf(half_gap / lipschitz / math.sqrt(2))
 
 
+@checked
 def copula_sample(
     table: Float[Tensor, "rows columns"], n: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n columns"]:
     """`n` new rows of a table: correlated Gaussians, sent column by column through the table's own quantiles.
 
     Implements :eq:`eq-copula`. Every value drawn occurs in its column; the Gaussians have the correlations of the
-    table's normal scores Phi^{-1}((rank - 1/2) / rows). (Nelsen, 2006.) Raises ValueError where a column is constant,
-    or where columns determine one another.
+    table's normal scores Phi^{-1}((rank - 1/2) / rows), equal values sharing their mean rank. (Nelsen, 2006.) Few
+    values in a column blunt its correlations. Raises ValueError where a column is constant, or where columns determine
+    one another.
     """
-    rows, columns = need_finite("table", need_tensor("table", table, 2)).shape
-    ranks = table.argsort(dim=0, stable=True).argsort(dim=0).to(table.dtype)
+    rows, columns = need_finite("table", table).shape
     if (table == table[0]).all(0).any():
         raise ValueError("table has a column with a single value, expected columns that vary")
-    correlation = torch.corrcoef(torch.special.ndtri((ranks + 0.5) / rows).mT).view(columns, columns)
+    values = table.mT.contiguous()
+    ordered = values.sort().values
+    below, up_to = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    correlation = torch.corrcoef(torch.special.ndtri((below + up_to).to(table.dtype) / (2 * rows))).view(2 * [columns])
     chol, failed = torch.linalg.cholesky_ex(correlation)
     if failed:
         raise ValueError("table has columns whose ranks determine one another, expected none that is redundant")
     noise = torch.randn(need_count("n", n), columns, generator=generator, dtype=table.dtype, device=table.device)
     place = (torch.special.ndtr(noise @ chol.mT) * rows).long().clamp(max=rows - 1)
-    return table.sort(0).values.gather(0, place)
+    return ordered.mT.gather(0, place)

@@ -6,6 +6,7 @@ algebra and the Markov chain keep the precision of their arguments.
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from dgmlib.core import (
     Density,
+    checked,
     need_between,
+    need_cholesky,
     need_count,
     need_finite,
     need_option,
@@ -29,13 +32,24 @@ LOG_2PI = math.log(2 * math.pi)
 
 def _float64(name: str, value: Tensor | list, ndim: int) -> Tensor:
     """`value` as a finite float64 tensor with `ndim` axes."""
-    return need_finite(name, need_tensor(name, torch.as_tensor(value, dtype=torch.float64), ndim))
+    try:
+        x = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is no array of numbers, expected one with {ndim} axes") from None
+    return need_finite(name, need_tensor(name, x, ndim))
 
 
-def _points(x: Tensor, d: int) -> Float[Tensor, "batch d"]:
-    """`x` as float64 points of dimension `d`."""
-    x = need_tensor("x", x, 2).to(torch.float64)
-    return need_shape("x", x, (len(x), d))
+def _points(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """`x` as finite float64 points."""
+    return need_finite("x", x).to(torch.float64)
+
+
+def _solve(name: str, matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix^{-1} right, for a block of the argument `name`."""
+    solution, failed = torch.linalg.solve_ex(need_finite(name, matrix), right)
+    if failed.any():
+        raise ValueError(f"{name} has a singular block, expected one that can be inverted")
+    return solution
 
 
 def _eye(d: int, like: Tensor) -> Float[Tensor, "d d"]:
@@ -53,17 +67,19 @@ def _split(d: int, drop: Sequence[int]) -> tuple[list[int], list[int]]:
     return [i for i in range(d) if i not in drop], drop
 
 
+@checked
 def schur_complement(matrix: Float[Tensor, "d d"], drop: Sequence[int]) -> Float[Tensor, "rest rest"]:
     """A - B D^{-1} B^T, where D is the block of `drop` and A that of the other indices.
 
     Implements :eq:`eq-world-schur`. For a covariance it is the covariance of the rest given `drop`; it is also the
     inverse of the block of the inverse.
     """
-    keep, drop = _split(need_tensor("matrix", matrix, 2).shape[0], drop)
+    keep, drop = _split(len(need_finite("matrix", matrix)), drop)
     cross = matrix[keep][:, drop]
-    return matrix[keep][:, keep] - cross @ torch.linalg.solve(matrix[drop][:, drop], matrix[drop][:, keep])
+    return matrix[keep][:, keep] - cross @ _solve("matrix", matrix[drop][:, drop], matrix[drop][:, keep])
 
 
+@checked
 def condition(
     mean: Float[Tensor, " d"], cov: Float[Tensor, "d d"], given: Sequence[int], value: Float[Tensor, " g"]
 ) -> tuple[Float[Tensor, " rest"], Float[Tensor, "rest rest"]]:
@@ -71,19 +87,19 @@ def condition(
 
     Implements :eq:`eq-world-conditional`.
     """
-    keep, given = _split(len(mean), given)
-    need_shape("cov", cov, (len(mean), len(mean)))
-    need_shape("value", value, (len(given),))
-    surprise = torch.linalg.solve(cov[given][:, given], value - mean[given])
+    keep, given = _split(len(need_finite("mean", mean)), given)
+    need_finite("value", need_shape("value", value, (len(given),))), need_finite("cov", cov)
+    surprise = _solve("cov", cov[given][:, given], value - mean[given])
     return mean[keep] + cov[keep][:, given] @ surprise, schur_complement(cov, given)
 
 
+@checked
 def gaussian_product(
     mean_a: Float[Tensor, " d"], cov_a: Float[Tensor, "d d"], mean_b: Float[Tensor, " d"], cov_b: Float[Tensor, "d d"]
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"], Float[Tensor, ""]]:
     """(m, C, log c) with N(x; a, A) N(x; b, B) = c N(x; m, C). Implements :eq:`eq-world-product`."""
-    need_shape("mean_b", mean_b, tuple(mean_a.shape))
-    need_shape("cov_b", cov_b, tuple(cov_a.shape))
+    need_finite("mean_a", mean_a), need_finite("mean_b", mean_b)
+    need_cholesky("cov_a", cov_a), need_cholesky("cov_b", cov_b)
     gain = torch.linalg.solve(cov_a + cov_b, cov_a).mT  # A (A + B)^{-1}
     overlap = torch.distributions.MultivariateNormal(mean_b, cov_a + cov_b).log_prob(mean_a)
     return mean_a + gain @ (mean_b - mean_a), cov_a - gain @ cov_a, overlap
@@ -98,6 +114,7 @@ class LinearGaussian(Density):
     `weight` (d, k), `mean` (d,), `noise_std` sigma > 0. (Probabilistic PCA: Tipping and Bishop, 1999.)
     """
 
+    @checked
     def __init__(self, weight: Float[Tensor, "d k"] | list, mean: Float[Tensor, " d"] | list, noise_std: float):
         self.weight = _float64("weight", weight, 2)
         self.d, self.k = self.weight.shape
@@ -106,14 +123,17 @@ class LinearGaussian(Density):
         self.cov = self.weight @ self.weight.T + noise_std**2 * _eye(self.d, self.weight)
         self._evidence = GaussianMixture([1.0], self.mean[None], self.cov[None])
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """The evidence log N(x; mu, W W^T + sigma^2 I). Implements :eq:`eq-world-linear-evidence`."""
         return self._evidence.log_prob(x)
 
+    @checked
     def score(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
         """-(W W^T + sigma^2 I)^{-1} (x - mu). Implements :eq:`eq-world-linear-score`."""
         return self._evidence.score(x)
 
+    @checked
     def posterior(self, x: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "k k"]]:
         """(m(x), S) with p(z | x) = N(z; m(x), S): S = (I + W^T W / sigma^2)^{-1}, m = S W^T (x - mu) / sigma^2.
 
@@ -121,8 +141,9 @@ class LinearGaussian(Density):
         """
         precision = _eye(self.k, self.weight) + self.weight.T @ self.weight / self.noise_std**2
         cov = torch.cholesky_inverse(torch.linalg.cholesky(precision))
-        return (_points(x, self.d) - self.mean) @ self.weight @ cov / self.noise_std**2, cov
+        return (_points(x) - self.mean) @ self.weight @ cov / self.noise_std**2, cov
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws, latent first."""
         need_count("n", n)
@@ -141,6 +162,7 @@ class GaussianMixture(Density):
     zero: a point mass, which can be sampled and noised but has no density. Raises ValueError otherwise.
     """
 
+    @checked
     def __init__(
         self,
         weights: Float[Tensor, " k"] | list,
@@ -167,52 +189,58 @@ class GaussianMixture(Density):
         """log w_k + log N(x; mu_k, Sigma_k)."""
         if self._point_mass.any():
             raise ValueError("covs has a zero matrix, a point mass, expected a density: call noised first")
-        x = _points(x, self.d)
-        offset = (x[:, None] - self.means).permute(1, 2, 0)  # (k, d, batch)
+        offset = (_points(x)[:, None] - self.means).permute(1, 2, 0)  # (k, d, batch)
         white = torch.linalg.solve_triangular(self.chol, offset, upper=False)
         log_det = self.chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return (self.weights.log() - log_det - 0.5 * self.d * LOG_2PI) - 0.5 * white.square().sum(1).T
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """log p(x) in nats. Implements :eq:`eq-world-mixture`."""
         return self._log_joint(x).logsumexp(-1)
 
+    @checked
     def responsibilities(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch k"]:
         """p(k | x), the posterior probability of each component. Implements :eq:`eq-world-responsibility`."""
         return self._log_joint(x).softmax(-1)
 
+    @checked
     def score(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
         """grad_x log p(x) = sum_k p(k | x) Sigma_k^{-1} (mu_k - x). Implements :eq:`eq-world-mixture-score`."""
         responsibilities = self.responsibilities(x)
-        offset = (self.means - _points(x, self.d)[:, None]).permute(1, 2, 0)  # (k, d, batch)
+        offset = (self.means - _points(x)[:, None]).permute(1, 2, 0)  # (k, d, batch)
         pull = torch.cholesky_solve(offset, self.chol)
         return torch.einsum("bk,kdb->bd", responsibilities, pull)
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` draws: a component by its weight, then a Gaussian draw within it."""
         component = categorical(self.weights, n, generator=generator)
         noise = torch.randn(n, self.d, generator=generator, dtype=torch.float64, device=self.means.device)
         return self.means[component] + torch.einsum("nij,nj->ni", self.chol[component], noise)
 
+    @checked
     def noised(self, alpha: float, sigma: float) -> "GaussianMixture":
         """The law of alpha x + sigma eps, eps ~ N(0, I): again a mixture. Implements :eq:`eq-world-noised`."""
         alpha = need_between("alpha", float(alpha), -math.inf, math.inf, open_ends=True)
-        sigma = need_between("sigma", float(sigma), 0.0, math.inf)
+        sigma = need_between("sigma", float(sigma), 0.0, sys.float_info.max)
         covs = alpha**2 * self.covs + sigma**2 * _eye(self.d, self.means)
         return GaussianMixture(self.weights, alpha * self.means, covs)
 
     def _posterior(self, x: Tensor, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
         """p(k | x_t) (batch, k) and E[x_0 | x_t, k] (batch, k, d) for x_t = alpha x_0 + sigma eps."""
         noised = self.noised(alpha, sigma)
-        offset = (_points(x, self.d)[:, None] - noised.means).permute(1, 2, 0)  # (k, d, batch)
+        offset = (_points(x)[:, None] - noised.means).permute(1, 2, 0)  # (k, d, batch)
         regression = alpha * self.covs @ torch.cholesky_solve(offset, noised.chol)
         return noised.responsibilities(x), self.means + regression.permute(2, 0, 1)
 
+    @checked
     def denoiser(self, x: Float[Tensor, "batch d"], alpha: float, sigma: float) -> Float[Tensor, "batch d"]:
         """E[x_0 | alpha x_0 + sigma eps = x], the least-squares denoiser. Implements :eq:`eq-world-denoiser`."""
         responsibilities, guesses = self._posterior(x, alpha, sigma)
         return torch.einsum("bk,bkd->bd", responsibilities, guesses)
 
+    @checked
     def mmse(self, alpha: float, sigma: float) -> Float[Tensor, ""]:
         """E||x_0 - E[x_0 | x_t]||^2, the least squared error of any denoiser, by quadrature for d <= 2.
 
@@ -239,6 +267,7 @@ class GaussianMixture(Density):
 # --- 3: every state of at most 16 bits ------------------------------------------------------------------------------
 
 
+@checked
 def bit_states(d: int) -> Float[Tensor, "states d"]:
     """All 2^d vectors of d bits (d <= 16), counting upwards with the first bit the most significant."""
     if need_count("d", d) > 16:
@@ -249,6 +278,7 @@ def bit_states(d: int) -> Float[Tensor, "states d"]:
 class DiscreteLaw(Density):
     """A law on d <= 16 bits given by its whole table: `probs` (2^d,) in the order of `bit_states(d)`."""
 
+    @checked
     def __init__(self, probs: Float[Tensor, " states"] | list):
         self.probs = need_probabilities("probs", _float64("probs", probs, 1))
         self.d = len(self.probs).bit_length() - 1
@@ -256,18 +286,21 @@ class DiscreteLaw(Density):
             raise ValueError(f"probs has {len(self.probs)} entries, expected a power of two, 2 or more")
         self.states = bit_states(self.d).to(self.probs.device)
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """log p(x) of each row of bits, minus infinity off the support."""
-        x = _points(x, self.d)
+        x = _points(x)
         if not ((x == 0) | (x == 1)).all():
             raise ValueError("x has entries other than 0 and 1, expected bits")
         place = 2.0 ** torch.arange(self.d - 1, -1, -1, dtype=torch.float64, device=x.device)
         return self.probs.log()[(x @ place).long()]
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """`n` rows of bits."""
         return self.states[categorical(self.probs, n, generator=generator)]
 
+    @checked
     def marginal(self, bits: Sequence[int]) -> "DiscreteLaw":
         """The law of the listed bits, in that order. Implements :eq:`eq-world-marginal`."""
         table = self.probs.reshape([2] * self.d)
@@ -276,6 +309,7 @@ class DiscreteLaw(Density):
             raise ValueError(f"bits is {list(bits)}, expected some of 0 to {self.d - 1}, each once")
         return DiscreteLaw(table.permute(*bits, *others).reshape(2 ** len(bits), -1).sum(1))
 
+    @checked
     def conditional(self, given: dict[int, int]) -> "DiscreteLaw":
         """The law of the other bits once bit i equals given[i]. Implements :eq:`eq-world-bit-conditional`."""
         _split(self.d, list(given))
@@ -290,6 +324,7 @@ class DiscreteLaw(Density):
         """H(p) = -sum p log p in nats. Implements :eq:`eq-world-entropy`."""
         return torch.special.entr(self.probs).sum()
 
+    @checked
     def mutual_information(self, a: Sequence[int], b: Sequence[int]) -> Float[Tensor, ""]:
         """I(x_a; x_b) = H(x_a) + H(x_b) - H(x_a, x_b) in nats. Implements :eq:`eq-world-information`."""
         return self.marginal(a).entropy() + self.marginal(b).entropy() - self.marginal([*a, *b]).entropy()
@@ -303,6 +338,7 @@ def bars_and_stripes() -> DiscreteLaw:
     return DiscreteLaw((rows | columns).to(torch.float64) / 6)
 
 
+@checked
 def even_parity(d: int) -> DiscreteLaw:
     """Uniform on the d-bit vectors with an even number of ones; any d - 1 of its bits are independent fair coins."""
     return DiscreteLaw((bit_states(d).sum(1) % 2 == 0).to(torch.float64) / 2 ** (d - 1))
@@ -317,6 +353,7 @@ class Grid2d:
     For a smooth function that has died out at the edge its error falls faster than any power of the cell's side.
     """
 
+    @checked
     def __init__(self, extent: float, n: int, device: torch.device | str | None = None):
         self.extent = need_between("extent", float(extent), 0.0, math.inf, open_ends=True)
         self.n = need_count("n", n, at_least=2)
@@ -324,11 +361,13 @@ class Grid2d:
         axis = ((torch.arange(n, dtype=torch.float64, device=device) + 0.5) * 2 / n - 1) * extent
         self.points = torch.cartesian_prod(axis, axis)
 
+    @checked
     def integrate(self, log_f: Float[Tensor, "*batch points"]) -> Float[Tensor, "*batch"]:
         """log of the integral of exp(log_f) over the square, for values at `points`. Implements :eq:`eq-world-grid`."""
         need_shape("log_f", log_f, (*log_f.shape[:-1], self.n**2))
         return log_f.to(torch.float64).logsumexp(-1) + self.log_cell
 
+    @checked
     def posterior(
         self, log_likelihood: Float[Tensor, "batch points"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch points"]]:
@@ -351,27 +390,31 @@ class OrnsteinUhlenbeck:
     `rate` > 0 in 1/time, `diffusion` > 0. (Uhlenbeck and Ornstein, 1930.)
     """
 
+    @checked
     def __init__(self, rate: float, diffusion: float, mean: float = 0.0):
         self.rate = need_between("rate", float(rate), 0.0, math.inf, open_ends=True)
         self.diffusion = need_between("diffusion", float(diffusion), 0.0, math.inf, open_ends=True)
         self.mean = need_between("mean", float(mean), -math.inf, math.inf, open_ends=True)
 
+    @checked
     def transition(self, x: Float[Tensor, "*shape"], t: float) -> tuple[Float[Tensor, "*shape"], Float[Tensor, ""]]:
         """Mean and variance of x(s + t) given x(s) = x, exact for every t >= 0.
 
         Implements :eq:`eq-world-transition`.
         """
         t = torch.tensor(need_between("t", float(t), 0.0, math.inf), dtype=torch.float64, device=x.device)
-        mean = self.mean + torch.exp(-self.rate * t) * (x.to(torch.float64) - self.mean)
+        mean = self.mean + torch.exp(-self.rate * t) * (_points(x) - self.mean)
         return mean, -torch.expm1(-2 * self.rate * t) * self.diffusion**2 / (2 * self.rate)
 
+    @checked
     def autocovariance(self, lag: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Cov(x(s), x(s + lag)) in the stationary law, its variance at lag 0.
 
         Implements :eq:`eq-world-autocovariance`.
         """
-        return self.diffusion**2 / (2 * self.rate) * torch.exp(-self.rate * lag.abs())
+        return self.diffusion**2 / (2 * self.rate) * torch.exp(-self.rate * need_finite("lag", lag).abs())
 
+    @checked
     def sample(
         self,
         times: Float[Tensor, " T"],
@@ -381,7 +424,7 @@ class OrnsteinUhlenbeck:
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "n T"]:
         """`n` exact paths at increasing `times`, from x(times[0]) = start or, without it, from the stationary law."""
-        if (need_tensor("times", times, 1).diff() <= 0).any():
+        if (need_finite("times", times).diff() <= 0).any():
             raise ValueError("times do not increase, expected strictly increasing ones")
         shape = (need_count("n", n), len(times))
         noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=times.device)
@@ -401,30 +444,35 @@ class Circle(Density):
 
     d = 2
 
+    @checked
     def __init__(self, sigma: float):
         self.sigma = need_between("sigma", float(sigma), 0.0, math.inf, open_ends=True)
 
+    @checked
     def log_prob(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
         """-log(2 pi sigma^2) - (r^2 + 1) / (2 sigma^2) + log I_0(r / sigma^2), r = ||x||.
 
         Implements :eq:`eq-world-circle`.
         """
-        r = torch.linalg.vector_norm(_points(x, 2), dim=1)
+        r = torch.linalg.vector_norm(_points(x), dim=1)
         # i0e(u) = exp(-u) I_0(u) stays finite, and completes the square
         bessel = torch.special.i0e(r / self.sigma**2).log()
         return bessel - LOG_2PI - 2 * math.log(self.sigma) - (r - 1).square() / (2 * self.sigma**2)
 
+    @checked
     def denoiser(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch 2"]:
         """E[x_0 | x] = (x / r) I_1(r / sigma^2) / I_0(r / sigma^2). Implements :eq:`eq-world-circle-denoiser`."""
-        x = _points(x, 2)
+        x = _points(x)
         r = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=1e-150)
         u = r / self.sigma**2
         return x / r * torch.special.i1e(u) / torch.special.i0e(u)
 
+    @checked
     def score(self, x: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch 2"]:
         """grad_x log p(x) = (E[x_0 | x] - x) / sigma^2. Implements :eq:`eq-world-circle-score`."""
         return (self.denoiser(x) - x) / self.sigma**2
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
         """`n` draws: an angle, then the noise."""
         need_count("n", n)
@@ -437,29 +485,27 @@ class Circle(Density):
 # --- a Markov chain with a few states -------------------------------------------------------------------------------
 
 
-def _need_transition(transition: Tensor) -> Tensor:
-    need_probabilities("transition", transition, 2)
-    return need_shape("transition", transition, (len(transition),) * 2)
-
-
+@checked
 def stationary(transition: Float[Tensor, "k k"]) -> Float[Tensor, " k"]:
     """The law pi with pi P = pi, for P[i, j] = p(j | i). Implements :eq:`eq-world-stationary`.
 
     Solves (I - P + 1 1^T)^T pi = 1. Raises ValueError when pi is not unique.
     """
-    _need_transition(transition)
+    need_probabilities("transition", transition)
     system = torch.eye(len(transition), dtype=transition.dtype, device=transition.device) - transition + 1
     if torch.linalg.matrix_rank(system) < len(transition):
         raise ValueError("transition falls apart into closed classes, expected a single stationary law")
     return torch.linalg.solve(system.mT, torch.ones_like(system[0]))
 
 
+@checked
 def time_reversal(transition: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
     """p(previous = j | now = i) = pi_j P_ji / pi_i of the stationary chain. Implements :eq:`eq-world-reversal`."""
     pi = stationary(transition)
     return pi * transition.mT / pi[:, None]
 
 
+@checked
 def net_flux(transition: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
     """pi_i P_ij - pi_j P_ji: zero everywhere exactly under detailed balance. Implements :eq:`eq-world-flux`."""
     flow = stationary(transition)[:, None] * transition

@@ -137,6 +137,15 @@ def test_what_is_no_image_is_refused_in_one_sentence(untyped, images, error, sen
 
 
 def test_other_arguments_are_refused(untyped):
+    labels = torch.arange(len(GOOD)) % 10
+    with pytest.raises(ValueError, match=r"^labels has shape .*, expected 1 axes"):
+        accuracy(load_classifier("digits"), GOOD, labels[:, None])
+    with pytest.raises(ValueError, match=r"^labels has values from 10 to"):
+        accuracy(load_classifier("digits"), GOOD, labels + 10)
+    with pytest.raises(ValueError, match=r"^levels is 1, expected at least 2"):
+        unit_scale(torch.zeros(3, dtype=torch.uint8), 1)
+    with pytest.raises(ValueError, match=r"^x has values from 3 to 3, expected whole numbers 0 to 2"):
+        unit_scale(torch.full((3,), 3, dtype=torch.uint8), 3)
     with pytest.raises(ValueError, match=r"^threshold is 1.5, expected a number in \[0, 1\]"):
         load_classifier("digits").recognised(GOOD, 1.5)
     with pytest.raises(ValueError, match=r"^name is 'fashion', expected one of 'digits', 'mnist'"):

@@ -226,17 +226,35 @@ def test_a_file_says_what_is_wrong_with_it(model, images):
     assert struct.calcsize("<4sIIIII") == coding.HEADER.size
 
 
+def test_improbable_values_cost_no_more_than_the_precision(model):
+    """Where a conditional lies far below 2^-32 a code word is shorter than -log2 p, as documented."""
+    sure = NADE(4, 1)
+    with torch.no_grad():
+        for p in sure.parameters():
+            p.zero_()
+        sure.bias.fill_(-40.0)
+    (word,) = code_words(sure, torch.ones(1, 4))
+    bits = float(-sure.log_prob(torch.ones(1, 4))) / math.log(2)
+    assert bits > 200 and len(word) <= 4 * coding.PRECISION + 2
+
+
 REFUSED = {
-    "values": (lambda m: encode(m, torch.full((2, 64), 0.5)), ValueError, "x has values from 0.5 to 0.5, expected"),
+    "values": (lambda m: encode(m, torch.full((2, 64), 0.5)), ValueError, "x has values between whole numbers, expected"),
     "too high": (lambda m: code_words(m, torch.full((2, 64), 2.0)), ValueError, "x has values from 2 to 2, expected"),
     "negative": (lambda m: code_words(m, -torch.ones(2, 64)), ValueError, "x has values from -1 to -1, expected"),
-    "NaN": (lambda m: encode(m, torch.full((2, 64), math.nan)), ValueError, "x has values from nan to nan, expected"),
+    "NaN": (lambda m: encode(m, torch.full((2, 64), math.nan)), ValueError, "x has 128 NaN or infinite values"),
     "shape": (lambda m: encode(m, torch.ones(2, 63)), ValueError, "x has shape (2, 63), expected (2, 64)"),
     "dtype": (lambda m: encode(m, torch.ones(2, 64).long()), TypeError, "x has dtype torch.int64, expected a floating"),
     "real": (lambda m: encode(NADE(64, 3, head=Gaussian()), torch.ones(2, 64)), TypeError, "model has a head Gaussian"),
     "real, words": (lambda m: from_code_words(NADE(64, 3, head=Gaussian()), ["01"]), TypeError, "model has a head G"),
     "no words": (lambda m: from_code_words(m, []), ValueError, "words is empty, expected at least one"),
     "one logit": (lambda m: edges([0.0]), ValueError, "logits is [0.0], expected two or more finite numbers"),
+    "empty slice": (lambda m: coding.Encoder().push(3, 3), ValueError, "stop is 3, expected above start = 3"),
+    "backwards": (lambda m: coding.Encoder().push(5, 0), ValueError, "stop is 0, expected above start = 5"),
+    "below": (lambda m: coding.Encoder().push(-1, 5), ValueError, "stop is 5, expected above start = -1"),
+    "beyond": (lambda m: coding.Encoder().push(0, 2**33), ValueError, "stop is 8589934592, expected above start = 0"),
+    "ends reversed": (lambda m: coding.Decoder("01").pull([2**32, 7, 0]), ValueError, "ends is [4294967296, 7, 0]"),
+    "no digits": (lambda m: coding.Decoder("0x1"), ValueError, "bits is '0x1', expected only digits 0 and 1"),
     "infinite": (lambda m: edges([0.0, math.inf]), ValueError, "logits is [0.0, inf], expected two or more finite"),
 }  # fmt: skip
 

@@ -168,6 +168,29 @@ def test_files_in_the_cache_are_read_packed_or_not_without_a_mirror(cache, form,
     assert len(list(cache.iterdir())) == 3
 
 
+def test_a_tilde_in_the_cache_folder_is_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DGMLIB_DATA", "~/pictures")
+    assert data._cache() == tmp_path / "pictures"
+
+
+def test_an_unpacked_idx_file_is_as_good(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGMLIB_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    for split, n in (("train", 60_000), ("t10k", 10_000)):
+        for kind, header, size in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
+            content, key = bytes(header) + bytes(n * size), f"mnist/{split}-{kind}-ubyte"
+            (tmp_path / key).write_bytes(content)
+            assert key in data.SHA256
+            monkeypatch.setitem(data.SHA256, key, hashlib.sha256(content).hexdigest())
+    assert data.cached("mnist")
+    assert load("mnist").test.shape == (10_000, 1, 28, 28)
+
+
+def test_every_mirror_is_reached_by_https():
+    assert all(url.startswith("https://") for urls in data.MIRRORS.values() for url in urls)
+
+
 def test_missing_files_are_downloaded_once_from_the_first_mirror_that_serves_them(cache, mirror):
     mirror(CONTENT, "cut", "whole")
     assert_images()
@@ -294,7 +317,7 @@ def test_batches_refuse_what_they_cannot_draw_from(untyped):
     x = torch.arange(10)
     for call, error, sentence in (
         (lambda: Batches(batch_size=2), TypeError, "tensors is empty"),
-        (lambda: Batches([1, 2], batch_size=2), TypeError, "tensors is a list"),
+        (lambda: Batches([1, 2], batch_size=2), TypeError, r"tensors\[0\] is a list"),
         (lambda: Batches(x, x[:9], batch_size=2), ValueError, "tensors have rows 10 on cpu, 9 on cpu"),
         (
             lambda: Batches(torch.ones(()), batch_size=1),
@@ -374,7 +397,7 @@ def test_dequantised_density_of_the_uniform_law_costs_log_levels_a_pixel():
 def test_dequantize_refuses_other_values(untyped):
     x = torch.tensor([[3, 17]], dtype=torch.uint8)
     for call, error, sentence in (
-        (lambda: dequantize(x, 17), ValueError, "x has the value 17, expected grey values below levels = 17"),
+        (lambda: dequantize(x, 17), ValueError, "x has values from 3 to 17, expected whole numbers from 0 to 16"),
         (lambda: dequantize(x.float(), 18), TypeError, "x has dtype torch.float32, expected torch.uint8"),
         (lambda: dequantize(x.long(), 18), TypeError, "x has dtype torch.int64, expected torch.uint8"),
         (lambda: dequantize(x, 257), ValueError, r"levels is 257, expected a number in \[2, 256\]"),

@@ -782,6 +782,45 @@ def test_the_control_can_cost_variance():
     )
 
 
+@pytest.mark.parametrize("gap", [1e-3, -1e-3, 1e-6, -1e-6, 1e-9])
+def test_renyi_keeps_its_digits_near_kl(gap):
+    p, q = laws(50, 6, seed=21), laws(50, 6, seed=22)
+    log_r = (p / q).log()
+    kl = (p * log_r).sum(-1)
+    slope = ((p * log_r.square()).sum(-1) - kl.square()) / 2  # of D_alpha in alpha, at 1
+    curb = 20 * gap**2 * (1 + log_r.abs().amax(-1)) ** 3
+    assert ((renyi_divergence(p, q, 1 + gap) - kl - gap * slope).abs() < curb + 1e-12).all()
+    single = renyi_divergence(p.float(), q.float(), 1 + gap).double()
+    assert torch.allclose(single, kl + gap * slope, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_f_divergences_do_not_overflow_in_float32(name):
+    p, q = torch.tensor([0.5, 0.5]), torch.tensor([1e-42, 1.0])
+    if name != "chi squared":  # which is 2.5e41, infinite in float32
+        assert f_divergence(p, q, name).dtype == torch.float32
+        wanted = f_divergence(p.double(), torch.tensor([float(q[0]), 1.0], dtype=torch.float64), name)
+        assert torch.allclose(f_divergence(p, q, name).double(), wanted, rtol=1e-6)
+        assert wanted < 60
+    assert f_divergence(f64(0.5, 0.5), f64(5e-324, 1.0), name) >= 0
+
+
+def test_the_gradient_of_hellinger_is_finite_where_no_law_has_mass():
+    p, q = f64(0.0, 0.3, 0.7).requires_grad_(), f64(0.0, 0.5, 0.5).requires_grad_()
+    hellinger_squared(p, q).backward()
+    for law, other in ((p, q), (q, p)):
+        wanted = (1 - (other / law).sqrt().detach()) / 2
+        assert law.grad[0] == 0 and torch.allclose(law.grad[1:], wanted[1:])
+
+
+def test_a_divergence_of_a_law_from_itself_is_never_far_below_zero():
+    """Laws that sum to one within what is allowed: the Kullback-Leibler divergence stays above minus that."""
+    p = f64(0.5, 0.5 + 9e-7)
+    assert -1e-6 < kl_divergence(f64(0.5, 0.5), p) < 0
+    with pytest.raises(ValueError, match="sums to one only within"):
+        kl_divergence(f64(0.5, 0.5), f64(0.5, 0.5 + 2e-6))
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 GOOD = f64(0.5, 0.5)

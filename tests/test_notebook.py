@@ -92,6 +92,7 @@ def test_generators_live_on_the_runs_device(environment):
         ("DGM_BUDGET", "", "'smoke', 'cpu', 'gpu'"),
         ("DGM_SEED", "-1", "a non-negative int"),
         ("DGM_SEED", "1.5", "a non-negative int"),
+        ("DGM_SEED", str(2**64), "a non-negative int"),
     ],
 )
 def test_a_bad_variable_is_named(environment, name, value, expected):
@@ -501,6 +502,8 @@ def test_the_page_is_the_same_on_every_run_and_its_own(page):
 def test_text_cannot_close_the_script(page):
     markup, data = page(line, alt='</script> "{k}"', sigma=[1, 2], k=["</script>"])
     assert markup.count("</script>") == 1 and data["alts"][0] == '</script> "</script>"'
+    markup, data = page(line, alt="{k}", sigma=[1, 2], k=["<!--<script>"])  # which would swallow the rest of the page
+    assert markup.count("<script") == 1 and "<!--" not in markup and data["alts"][0] == "<!--<script>"
 
 
 @pytest.mark.parametrize(

@@ -354,6 +354,13 @@ def test_made_rows_repeat_and_bear_ties():
     assert single.shape == (1000, 1) and 0.1 < float((single == 2).double().mean()) < 0.4
 
 
+def test_ties_make_no_dependence(n=2000):
+    coins = torch.randint(2, (n, 2), generator=rng(19)).double()
+    rows = copula_sample(coins, 40_000, generator=rng(20))
+    found, wanted = torch.corrcoef(rows.T)[0, 1], torch.corrcoef(coins.T)[0, 1]
+    assert abs(wanted) < 5.5 / math.sqrt(n) and abs(found - wanted) < 5.5 / math.sqrt(40_000) + 0.4 * abs(wanted)
+
+
 def test_tables_that_cannot_be_copied_are_refused(untyped):
     with pytest.raises(ValueError, match="table has a column with a single value"):
         copula_sample(torch.tensor([[1.0, 2.0], [1.0, 3.0]]), 5)

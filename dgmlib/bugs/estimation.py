@@ -96,7 +96,9 @@ def _newton_without_inverse(loss, start: Tensor, n_steps: int) -> Tensor:
 def _newton_diagonal(loss, start: Tensor, n_steps: int) -> Tensor:
     path = [start]
     for _ in range(n_steps):
-        path.append(path[-1] - torch.func.grad(loss)(path[-1]) / torch.func.jacrev(torch.func.grad(loss))(path[-1]).diagonal())
+        path.append(
+            path[-1] - torch.func.grad(loss)(path[-1]) / torch.func.jacrev(torch.func.grad(loss))(path[-1]).diagonal()
+        )
     return torch.stack(path)
 
 
