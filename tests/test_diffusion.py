@@ -498,7 +498,7 @@ REFUSED = {
     "the number of draws is 4, expected a number in [1, 2]": lambda: diffusion.bits_per_dim_terms(
         echo, torch.ones(2, 1), torch.ones(2, 4), LINE, [0.5, 0.2, 0.0], torch.ones(2), 3
     ),
-    "variance is 'large'": lambda: diffusion.ancestral(echo, torch.ones(2, 1), LINE, LONG, variance="large"),
+    "kind of variance is 'large'": lambda: diffusion.ancestral(echo, torch.ones(2, 1), LINE, LONG, variance="large"),
 }  # fmt: skip
 
 
