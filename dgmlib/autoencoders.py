@@ -242,7 +242,7 @@ def denoising_error(
     Implements :eq:`eq-ae-denoising`. Raises ValueError (a noise_std below 0; shapes, the model's output among them).
     Vincent et al. (2008).
     """
-    need_between("noise_std", noise_std, 0.0, sys.float_info.max)
+    need_between("noise_std", noise_std, 0.0, math.inf)
     noisy = x + noise_std * randn_like(x, generator=generator)
     return (x - _reconstruction(model, noisy)).square().sum(1)
 

@@ -19,9 +19,11 @@ from dgmlib.core import (
     Density,
     checked,
     need_between,
+    need_broadcast,
     need_count,
     need_levels,
     need_like,
+    need_one_dtype,
     need_option,
     rand_like,
 )
@@ -39,6 +41,7 @@ Values = Callable[[Tensor], Tensor]  # (n, bits) -> (n,)
 @checked
 def bit_score(z: Float[Tensor, "*batch bits"], logits: Float[Tensor, "*#batch bits"]) -> Float[Tensor, "*batch bits"]:
     """The gradient of log q(z) in the logits: z - sigmoid(logits). Implements :eq:`eq-dis-bit-score`."""
+    need_broadcast(z=z, logits=logits)
     return z - logits.sigmoid()
 
 
@@ -57,13 +60,14 @@ def exact_gradient(f: Values, logits: Float[Tensor, " bits"]) -> Float[Tensor, "
 def score_function_gradient(
     values: Float[Tensor, " n"],
     score: Float[Tensor, "n d"],
-    baseline: Float[Tensor, "#n"] | Float[Tensor, ""] | float = 0.0,
+    baseline: Float[Tensor, "..."] | float = 0.0,
 ) -> Float[Tensor, "n d"]:
     """(f(z) - baseline) grad log q(z), one estimate of grad E_q f a row; f need not be differentiable, nor even known.
 
     Implements :eq:`eq-dis-score-function`. Unbiased for a baseline that does not look at the row it stands in: a
     number, or one number a row. Also called REINFORCE and policy gradient. Williams (1992).
     """
+    _need_within("baseline", baseline, values.shape)
     return (values - baseline)[:, None] * score
 
 
@@ -92,6 +96,7 @@ def plane_gradient(
     Implements :eq:`eq-dis-control`: a control variate. Unbiased for any plane that was chosen without looking at z: f's
     tangent at the mean (Gu, Levine, Sutskever & Mnih, 2016, "MuProp"), or one fitted to other values.
     """
+    need_one_dtype(values=values, z=z, logits=logits, slope=slope)
     mean = logits.sigmoid()
     plane = height + (z - mean) @ slope
     return score_function_gradient(values - plane, bit_score(z, logits)) + slope * mean * (1 - mean)
@@ -144,6 +149,7 @@ def gumbel_softmax(
     temperature. Jang, Gu & Poole (2017); Maddison, Mnih & Teh (2017).
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    need_broadcast(logits=logits, gumbels=gumbels)
     return ((logits + gumbels) / temperature).softmax(-1)
 
 
@@ -156,6 +162,7 @@ def relaxed_bits(
     Implements :eq:`eq-dis-relaxed-bits`. It exceeds 1/2 with probability sigmoid(logits).
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
+    need_broadcast(logits=logits, logistic=logistic)
     return ((logits + logistic) / temperature).sigmoid()
 
 
@@ -217,6 +224,7 @@ def relaxed_moments(
     Implements :eq:`eq-dis-relaxed-moments`: the coordinates are independent and f is quadratic, so that integrals over
     one bit's noise are all it takes. `curvature` is symmetric.
     """
+    need_one_dtype(slope=slope, curvature=curvature, logits=logits)
     if not torch.equal(curvature, curvature.mT):
         raise ValueError("curvature is not symmetric, expected the second derivatives of f")
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
@@ -374,7 +382,7 @@ class LabelVAE(nn.Module):
         The sum costs `n_classes` encoders and decoders a datum and has no variance in the label; the estimate's
         gradient is `leave_one_out`'s.
         """
-        logits = self.classifier(need_like("x", x, self.encoder[0].weight))
+        logits = self.classifier(need_levels("x", need_like("x", x, self.encoder[0].weight), 2))
         if n_samples is None:
             label = torch.arange(self.n_classes, device=x.device).repeat(len(x))
             each = self.labelled_elbo(x.repeat_interleave(self.n_classes, 0), label, generator=generator)

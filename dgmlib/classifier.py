@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from dgmlib import data
 from dgmlib.checkpoint import load_checkpoint, save_checkpoint
-from dgmlib.core import checked, need_between, need_count, need_finite, need_levels, need_option
+from dgmlib.core import checked, need_between, need_count, need_levels, need_option, need_pixels
 from dgmlib.train import fit, gradient_step
 
 SIDES = {"digits": 8, "mnist": 28}
@@ -89,9 +89,7 @@ class ConvClassifier(nn.Module):
 
     @torch.no_grad()
     def _evaluate(self, network: nn.Module, images: Tensor) -> Tensor:
-        low, high = need_finite("images", images).aminmax()
-        if low < 0 or high > 1:
-            raise ValueError(f"images has values from {low:.3g} to {high:.3g}, expected all in [0, 1]")
+        need_pixels("images", images)
         dtype = self.head[-1].weight.dtype
         return torch.cat([network(x.to(dtype)) for x in images.split(1000)]).to(images.dtype)
 

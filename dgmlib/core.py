@@ -5,6 +5,8 @@ A refusal is one sentence that names the argument, what came, and what was expec
 
 import functools
 import inspect
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +43,7 @@ def checked(function: F) -> F:
 
     Nothing is read of a tensor but its shape and dtype, and what has passed once passes: a call costs microseconds.
     Compiled, or inside a transform of `torch.func`, where shapes are not as written, `function` runs alone. Raises
-    TypeError (kind, dtype), ValueError (shape, NaN).
+    TypeError (kind, dtype; also where torch finds two dtypes within), ValueError (shape, NaN).
     """
     passed: set[Any] = set()
     letters: tuple[str, ...] = ()
@@ -58,10 +60,19 @@ def checked(function: F) -> F:
         if letters and args:
             own = getattr(args[0], "__dict__", {})
             key += [size if type(size := own.get(letter)) is int else None for letter in letters]
-        if (known := tuple(key)) not in passed:
-            _inspect(function, args, kwargs, dict(zip(letters, key[-len(letters) :], strict=bool(letters))))
-            passed.add(known)
-        return function(*args, **kwargs)
+        if (known := tuple(key)) in passed:
+            return function(*args, **kwargs)
+        _inspect(function, args, kwargs, dict(zip(letters, key[-len(letters) :], strict=bool(letters))))
+        try:
+            result = function(*args, **kwargs)
+        except RuntimeError as error:  # of float64 in a float32 model, or half precision where torch has none
+            if not re.search(r"dtype|scalar type|types other|Half|BFloat16|Low precision", str(error)):
+                raise
+            bound = inspect.signature(function).bind(*args, **kwargs).arguments
+            came = ", ".join(f"{name} has dtype {x.dtype}" for name, x in bound.items() if isinstance(x, Tensor))
+            raise TypeError(f"{came}, expected one that {function.__name__} can compute with ({error})") from error
+        passed.add(known)
+        return result
 
     return call  # type: ignore[return-value]
 
@@ -72,7 +83,9 @@ def _kind(x: Any) -> Any:
         return x.shape, x.dtype
     if isinstance(x, (float, np.floating)):
         return type(x), x == x
-    return (type(x), *map(_kind, x)) if isinstance(x, (list, tuple)) else type(x)
+    if isinstance(x, (list, tuple)):
+        return type(x), *map(_kind, x)
+    return x if isinstance(x, str) and len(x) < 9 else type(x)  # the name of a device
 
 
 def _letters(hints: Iterable[Any]) -> tuple[str, ...]:
@@ -100,6 +113,11 @@ def _misfit(name: str, x: Any, hint: Any, sizes: dict[str, Any]) -> Exception | 
     wrong = TypeError(f"{name} is {repr(x) if plainly else 'a ' + type(x).__name__}, expected {_wanted(hint)}")
     if kind in (Union, UnionType):
         errors = [_misfit(name, x, option, sizes) for option in inner]
+        if torch.device in inner and isinstance(x, str):
+            try:
+                return None if torch.device(x) else wrong
+            except RuntimeError:
+                return ValueError(f"{name} is {x!r}, expected a device as torch names it, such as 'cpu'")
         precise = [error for error in errors if type(error) is ValueError or not str(error).startswith(f"{name} is ")]
         return None if None in errors else (*precise, wrong)[0]
     if is_tensor:
@@ -391,6 +409,14 @@ def need_finite(name: str, x: Tensor) -> Tensor:
     return x
 
 
+def need_pixels(name: str, x: Tensor) -> Tensor:
+    """Return `x` if all its values lie in [0, 1]. Raises ValueError. Reads the values."""
+    low, high = need_finite(name, x).aminmax()
+    if _readable(x) and (low < 0 or high > 1):
+        raise ValueError(f"{name} has values from {low:.3g} to {high:.3g}, expected all in [0, 1]")
+    return x
+
+
 def need_cholesky(name: str, cov: Tensor) -> Tensor:
     """The lower Cholesky factor of `cov`, both halves read lest it be a factor itself. Raises ValueError."""
     factor, failed = torch.linalg.cholesky_ex(need_finite(name, cov))
@@ -400,10 +426,13 @@ def need_cholesky(name: str, cov: Tensor) -> Tensor:
 
 
 def need_between(name: str, value: float, low: float, high: float, *, open_ends: bool = False) -> float:
-    """Return `value` if it lies in [low, high], or in (low, high) with `open_ends`. Raises ValueError."""
-    inside = low < value < high if open_ends else low <= value <= high
+    """Return `value` if it lies in [low, high], or in (low, high) with `open_ends`. Raises ValueError.
+
+    No infinite end belongs to its interval.
+    """
+    inside = low < value < high if open_ends else low <= value <= high and abs(value) < math.inf
     if not inside:
-        ends = "()" if open_ends else "[]"
+        ends = "()" if open_ends else ("[("[low == -math.inf], "])"[high == math.inf])
         raise ValueError(f"{name} is {value}, expected a number in {ends[0]}{low}, {high}{ends[1]}")
     return value
 
@@ -459,11 +488,25 @@ def need_symmetric(name: str, x: Tensor) -> Tensor:
     return x
 
 
-def need_covariance(name: str, cov: Tensor) -> Tensor:
-    """Return `cov` (..., d, d) if it is symmetric and positive definite. Raises ValueError. See `can_read`."""
-    if can_read(need_symmetric(name, cov)) and torch.linalg.cholesky_ex(cov).info.any():
-        raise ValueError(f"{name} is not positive definite, expected a covariance")
-    return cov
+def need_one_dtype(**tensors: Tensor) -> None:
+    """Refuse the first tensor of another dtype than the one named first, and half precision, in which torch solves no
+    system. Raises TypeError."""
+    (first, like), *_ = tensors.items()
+    for name, x in tensors.items():
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
+        if x.dtype != like.dtype:
+            raise TypeError(f"{name} has dtype {x.dtype}, expected {like.dtype} like {first}")
+
+
+def need_broadcast(**tensors: Tensor) -> None:
+    """Refuse, by the last name, tensors that do not broadcast. Raises ValueError."""
+    *_, (name, last) = tensors.items()
+    try:
+        torch.broadcast_shapes(*(x.shape for x in tensors.values()))
+    except RuntimeError:
+        others = ", ".join(f"{other} {tuple(x.shape)}" for other, x in tensors.items() if other != name)
+        raise ValueError(f"{name} has shape {tuple(last.shape)}, expected one to broadcast with {others}") from None
 
 
 def need_unit(name: str, u: Tensor) -> Tensor:

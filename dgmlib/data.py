@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -128,7 +128,9 @@ def load(name: str, device: torch.device | str = "cpu") -> Images:
 
 
 @checked
-def subset(x: Tensor, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+def subset(
+    x: Shaped[Tensor, "rows *event"], n: int, *, generator: torch.Generator | None = None
+) -> Shaped[Tensor, "n *event"]:
     """`n` rows of `x` drawn without replacement. The first `n` of a published set need not be a fair sample of it.
 
     Raises: ValueError (more rows asked for than there are).
@@ -306,8 +308,13 @@ def dequantize(
     return ((x + u) / levels).clamp(x / levels * (1 + 2 * eps), (x + 1.0) / levels * (1 - 2 * eps))
 
 
+@checked
 def fixed_binarisation(x: UInt8[Tensor, "n 1 h w"], levels: int) -> Float[Tensor, "n d"]:
-    """0/1 images whose pixels were drawn once, with a seed of their own."""
+    """0/1 images whose pixels were drawn once, with a seed of their own, by their grey values 0 to `levels` - 1.
+
+    Raises: TypeError (`x` not uint8), ValueError (a grey value not below `levels`).
+    """
+    need_levels("x", x, need_count("levels", levels, 2))
     probs = x.flatten(1).to(torch.get_default_dtype()) / (levels - 1)
     return bernoulli(probs, generator=torch.Generator(x.device).manual_seed(0))
 
@@ -361,12 +368,14 @@ def _round_bumps(means: Float[Tensor, "k 2"], std: float, device: torch.device |
 def ring(k: int = 8, radius: float = 3.0, std: float = 0.25, device: torch.device | str = "cpu") -> GaussianMixture:
     """`k` equal Gaussians of standard deviation `std` on a circle."""
     angle = torch.arange(need_count("k", k), dtype=torch.float64) * (2 * math.pi / k)
+    need_between("radius", radius, -math.inf, math.inf)
     return _round_bumps(radius * torch.stack([angle.cos(), angle.sin()], 1), std, device)
 
 
 @checked
 def grid(k: int = 5, spacing: float = 1.5, std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
     """`k` × `k` equal Gaussians on a square grid centred at the origin."""
+    need_between("spacing", spacing, -math.inf, math.inf)
     axis = (torch.arange(need_count("k", k), dtype=torch.float64) - (k - 1) / 2) * spacing
     return _round_bumps(torch.cartesian_prod(axis, axis), std, device)
 

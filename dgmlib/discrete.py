@@ -42,9 +42,7 @@ def nearest_code(z: Float[Tensor, "*batch d"], codebook: Float[Tensor, "k d"]) -
     if can_read(z):
         need_finite("z", z), need_finite("codebook", codebook)
     with torch.no_grad():
-        rows, codebook = (
-            x.to(torch.promote_types(x.dtype, torch.float32)) for x in (z.reshape(-1, z.shape[-1]), codebook)
-        )
+        rows = z.reshape(-1, z.shape[-1])
         return by_blocks(lambda rows: distances(rows, codebook).argmin(1), len(codebook), rows).view(z.shape[:-1])
 
 
@@ -72,7 +70,7 @@ def averaged_codebook(
     Implements :eq:`eq-dis-averaged`. `counts` are the running numbers of vectors a code was given. With decay 0 a step
     of Lloyd's algorithm (k-means); a code that is never nearest stays where it is. van den Oord et al. (2017).
     """
-    need_between("decay", decay, 0.0, 1.0)
+    need_between("decay", decay, 0.0, 1.0), need_finite("counts", counts)
     given = F.one_hot(nearest_code(z, codebook), len(codebook)).to(z.dtype)  # (n, k)
     new_counts = decay * counts + (1 - decay) * given.sum(0)
     sums = decay * counts[:, None] * codebook + (1 - decay) * given.T @ z
@@ -132,7 +130,8 @@ class VQVAE(nn.Module):
         n_blocks: int = 1,
     ):
         super().__init__()
-        self.levels = need_count("levels", levels, 2)
+        self.levels, d_code = need_count("levels", levels, 2), need_count("d_code", d_code)
+        n_codes, n_blocks = need_count("n_codes", n_codes), need_count("n_blocks", n_blocks, 0)
         self.sides = [tuple(need_count("shape", side) for side in shape)]
         if not widths:
             raise ValueError("widths is empty, expected the channels after one halving or more")
@@ -148,7 +147,7 @@ class VQVAE(nn.Module):
         )
         self.before = nn.Sequential(*(_block(top) for _ in range(n_blocks)), nn.SiLU(), nn.Conv2d(top, d_code, 1))
         self.after = nn.Sequential(nn.Conv2d(d_code, top, 3, padding=1), *(_block(top) for _ in range(n_blocks)))
-        self.codebook = nn.Parameter(torch.randn(need_count("n_codes", n_codes), need_count("d_code", d_code)))
+        self.codebook = nn.Parameter(torch.randn(n_codes, d_code))
 
     @property
     def n_places(self) -> int:

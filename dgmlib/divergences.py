@@ -2,10 +2,12 @@
 
 A discrete law is a probability vector along the last axis; leading axes are a batch, and every divergence returns one
 value per row. A density on a fine grid, times the cell's volume, is such a vector too. Everything is in nats.
+Laws are checked; of log-densities and scores, NaN and infinity pass through.
 Dual and variational forms live where they are used: f-divergences in chapter 15, transport in 16, scores in 20.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -188,7 +190,7 @@ def wasserstein_samples(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n
 
     Implements :eq:`eq-wasserstein-quantile`: (mean |x_(i) - y_(i)|^order)^(1/order), `order` >= 1; inf: largest gap.
     """
-    need_between("order", order, 1, math.inf)
+    need_between("order", min(order, sys.float_info.max), 1, math.inf)
     gaps = need_finite("x", x).sort(-1).values - need_finite("y", y).sort(-1).values
     return torch.linalg.vector_norm(gaps, order, dim=-1) / x.shape[-1] ** (1 / order)
 
@@ -200,7 +202,7 @@ def mmd_squared(gram: Float[Tensor, "states states"], p: Law, q: Law) -> Value:
     Implements :eq:`eq-mmd`. Gretton et al., 2012. Zero only for p = q iff the kernel is characteristic.
     """
     p, q = _pair(p, q)
-    return torch.einsum("...i,ij,...j->...", p - q, gram, p - q)
+    return torch.einsum("...i,ij,...j->...", p - q, need_finite("gram", gram), p - q)
 
 
 @checked

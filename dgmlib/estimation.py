@@ -107,7 +107,7 @@ def score_moments(
     log p(x; theta). `x` and `weights` are the points of the law that x follows and their probabilities. The two
     matrices are both the Fisher information when that law is p(x; theta) itself, and differ otherwise.
     """
-    need_probabilities("weights", weights), need_finite("theta", theta)
+    need_probabilities("weights", weights), need_finite("theta", theta), need_finite("x", x)
     scores = torch.func.vmap(torch.func.grad(log_prob), (None, 0))(theta, x)
     hessians = torch.func.vmap(torch.func.jacrev(torch.func.grad(log_prob)), (None, 0))(theta, x)
     return (
@@ -165,7 +165,7 @@ def beta_mode(a: Tensor | float, b: Tensor | float, jacobian_power: float = 0.0)
     arcsin sqrt p, 1 for logit p. Raises ValueError where there is no interior peak.
     """
     inner_a, inner_b = a - 1 + jacobian_power, b - 1 + jacobian_power
-    if not bool(torch.as_tensor((torch.as_tensor(inner_a) > 0) & (torch.as_tensor(inner_b) > 0)).all()):
+    if not all(((0 < u) & (u < torch.inf)).all() for u in map(torch.as_tensor, (inner_a, inner_b))):
         raise ValueError(
             f"Beta({a}, {b}) has no interior peak in this coordinate, expected a and b above {1 - jacobian_power}"
         )
@@ -192,6 +192,7 @@ def normal_posterior(
     with the posterior variance plus `variance`.
     """
     need_between("variance", variance, 0, math.inf, open_ends=True)
+    need_between("prior_mean", prior_mean, -math.inf, math.inf)
     need_between("prior_variance", prior_variance, 0, math.inf, open_ends=True)
     posterior_variance = 1 / (1 / prior_variance + len(need_finite("x", x)) / x.new_tensor(variance))
     return posterior_variance * (prior_mean / prior_variance + x.sum() / variance), posterior_variance

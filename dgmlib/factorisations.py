@@ -3,7 +3,6 @@
 import heapq
 import itertools
 import math
-import sys
 from collections.abc import Collection, Sequence
 
 import torch
@@ -140,7 +139,7 @@ def pairwise_information(
     other than 0 and 1, weights that are no probabilities, a negative smoothing).
     """
     weights = _weights(x, weights)
-    need_between("smoothing", smoothing, 0.0, sys.float_info.max)
+    need_between("smoothing", smoothing, 0.0, math.inf)
     ones, total = (weights @ x) + 2 * smoothing, weights.sum() + 4 * smoothing
     both = (weights * x.mT) @ x + smoothing
     single = torch.stack([1 - ones / total, ones / total])  # (2, d)
@@ -209,7 +208,7 @@ class BayesianNetwork(Density):
         and of ones. A combination of parents that never occurs gets 1/2.
         """
         weights = _weights(x, weights)
-        need_between("smoothing", smoothing, 0.0, sys.float_info.max)
+        need_between("smoothing", smoothing, 0.0, math.inf)
         need_shape("x", x, (len(x), len(parents)))
         tables = []
         for i, family in enumerate(parents):
@@ -278,7 +277,7 @@ class MarkovChain(Density):
         """
         if not 0 <= int(symbols.min()) <= int(symbols.max()) < need_count("k", k):
             raise ValueError(f"symbols run from {symbols.min()} to {symbols.max()}, expected 0 to {k - 1}")
-        need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
+        need_between("smoothing", smoothing, 0.0, math.inf, open_ends=True)
         need_between("order", need_count("order", order, at_least=0), 0, len(symbols) - 1)
         windows = symbols.long().unfold(0, order + 1, 1)
         place = windows @ (k ** torch.arange(order, -1, -1, device=symbols.device))
@@ -357,7 +356,7 @@ class CountedPlane(Density):
         self.bins, self.extent = len(counts), need_between("extent", extent, 0.0, float("inf"), open_ends=True)
         need_finite("counts", counts)
         need_between("the smallest of counts", float(counts.min()), 0.0, math.inf)
-        need_between("smoothing", smoothing, 0.0, sys.float_info.max, open_ends=True)
+        need_between("smoothing", smoothing, 0.0, math.inf, open_ends=True)
         self.first = (counts.sum(1) + smoothing * self.bins) / (counts.sum() + smoothing * self.bins**2)
         self.second = (counts + smoothing) / (counts.sum(1, keepdim=True) + smoothing * self.bins)
 

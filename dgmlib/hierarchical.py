@@ -25,10 +25,11 @@ from dgmlib.core import (
     by_blocks,
     checked,
     need_between,
+    need_cholesky,
     need_count,
-    need_covariance,
     need_finite,
     need_like,
+    need_one_dtype,
     need_option,
     need_shape,
     need_tensor,
@@ -50,14 +51,25 @@ class Kernel(NamedTuple):
 
 
 @checked
+def _need_step(
+    weight: Float[Tensor, "b a"],
+    shift: Float[Tensor, " b"],
+    kernel_cov: Float[Tensor, "b b"],
+    mean: Float[Tensor, " a"],
+    cov: Float[Tensor, "a a"],
+) -> None:
+    need_one_dtype(weight=weight, shift=shift, kernel_cov=kernel_cov, mean=mean, cov=cov)
+    need_finite("weight", weight), need_finite("shift", shift), need_finite("kernel_cov", kernel_cov)
+    need_finite("mean", mean), need_finite("cov", cov)
+
+
+@checked
 def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -> tuple[Tensor, Tensor]:
     """Mean and covariance of b when a has `mean` and `cov`.
 
     Implements :eq:`eq-hier-push`.
     """
-    (rows, columns), shift, noise = need_tensor("kernel.weight", kernel.weight, 2).shape, kernel.shift, kernel.cov
-    need_shape("kernel.shift", shift, (rows,)), need_shape("kernel.cov", noise, (rows, rows))
-    need_shape("mean", mean, (columns,))
+    _need_step(*kernel, mean, cov)
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
 
 
@@ -68,7 +80,7 @@ def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]
     Implements :eq:`eq-hier-reverse`.
     """
     mean_b, cov_b = push(kernel, mean, cov)
-    need_covariance("the cov of b", cov_b)
+    need_cholesky("the cov of b", cov_b)
     gain = torch.linalg.solve(cov_b, kernel.weight @ cov).mT  # cov W^T (W cov W^T + C)^{-1}
     return Kernel(gain, mean - gain @ mean_b, cov - gain @ kernel.weight @ cov)
 
@@ -92,7 +104,7 @@ class LinearChain(Density):
             if self.kernels:
                 need_shape(f"the weight of {name}", weight, (self.kernels[-1].weight.shape[1], columns))
             need_shape(f"the shift of {name}", shift, (rows,))
-            need_covariance(f"the cov of {name}", need_shape(f"the cov of {name}", cov, (rows, rows)))
+            need_cholesky(f"the cov of {name}", need_shape(f"the cov of {name}", cov, (rows, rows)))
             self.kernels.append(Kernel(weight, shift, cov))
         self.d, self.n_layers = len(self.kernels[0].shift), len(self.kernels)
 
@@ -299,6 +311,8 @@ class HierarchicalVAE(nn.Module):
         if not latents or len(latents) != len(hidden):
             raise ValueError(f"latents has {len(latents)} and hidden {len(hidden)} entries, expected as many, and some")
         self.d, self.latents = need_count("d", d), tuple(need_count("latents", k) for k in latents)
+        for size in hidden:
+            need_count("hidden", size)
         self.inference = need_option("inference", inference, INFERENCES)
         inputs = [d, *(latents if inference == "bottom_up" else hidden)[:-1]]
         outputs = [d, *(2 * k for k in latents[:-1])]
@@ -313,6 +327,8 @@ class HierarchicalVAE(nn.Module):
     @checked
     def prior(self, z: Sequence[Tensor]) -> list[Law]:
         """Mean and log-variance of each layer in the model, given the draws `z` of all: zeros for the top."""
+        if len(z) != len(self.latents):
+            raise ValueError(f"z has {len(z)} layers, expected {len(self.latents)}")
         below = [tuple(down(above).chunk(2, -1)) for down, above in zip(self.down[1:], z[1:], strict=True)]
         return [*below, (torch.zeros_like(z[-1]), torch.zeros_like(z[-1]))]
 
@@ -386,7 +402,7 @@ class HierarchicalVAE(nn.Module):
         shape = (need_count("n", n), self.latents[-1])
         if top is None:
             top = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
-        z = [need_shape("top", top, shape)]
+        z = [need_shape("top", need_like("top", top, like), shape)]
         for down in reversed(self.down[1:]):
             mean, log_var = down(z[0]).chunk(2, -1)
             z.insert(0, mean + (0.5 * log_var).exp() * randn_like(mean, generator=generator))
@@ -499,7 +515,7 @@ def elbo(
     model: HierarchicalVAE,
     x: Float[Tensor, "batch d"],
     *,
-    beta: float | Tensor = 1.0,
+    beta: float | Float[Tensor, ""] = 1.0,
     floor: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, " batch"]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dgmlib import data
 from dgmlib.classifier import load_classifier, unit_scale
-from dgmlib.core import checked, need_between, need_count, need_finite, need_levels
+from dgmlib.core import checked, need_between, need_count, need_finite, need_levels, need_pixels
 from dgmlib.divergences import kl_divergence
 
 BLOCK = 2**24  # distances held at a time: 64 MiB in float32
@@ -26,7 +26,8 @@ BLOCK = 2**24  # distances held at a time: 64 MiB in float32
 def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """|x_i - y_j| from the differences themselves: exactly 0 between a point and its copy. In float32 at least.
 
-    The faster way, by an inner product and expanded squares, gives copies distances above 0.
+    The faster way, by an inner product and expanded squares, gives copies distances above 0. NaN and infinity in a
+    point pass to its distances.
     """
     wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     return torch.cdist(x.to(wide), y.to(wide), compute_mode="donot_use_mm_for_euclid_dist")
@@ -37,7 +38,7 @@ def nearest(
     x: Float[Tensor, "n d"], points: Float[Tensor, "m d"], k: int = 1
 ) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]:
     """Each row's distance to its k-th nearest among `points`, and which that is; some rows of the matrix at a time."""
-    need_between("k", need_count("k", k), 1, len(points))
+    need_finite("x", x), need_finite("points", points), need_between("k", need_count("k", k), 1, len(points))
     found = [distances(rows, points).kthvalue(k) for rows in _blocks(x, points)]
     return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
 
@@ -167,6 +168,8 @@ def scorecard(
     judge, images = load_classifier("digits", samples.device), data.load("digits", samples.device)
     if reference is None:
         reference = unit_scale(images.test, images.levels).to(samples.dtype)
+    for name, x in (("samples", samples), ("reference", reference)):
+        need_pixels(name, x)
     classes = [judge.probabilities(x).argmax(1) for x in (samples, reference)]
     m = min(len(samples), len(reference))
     # Of unit length, because noise has features near the origin, where the large ball of one odd digit takes it all in.

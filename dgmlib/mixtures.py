@@ -10,7 +10,6 @@ else they share. Factor analysis, whose hidden cause is a vector, has its step a
 """
 
 import math
-import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -250,7 +249,7 @@ class Gaussians(Mixture):
         shapes = dict(zip(COVARIANCES, ((k, d, d), (d, d), (k, d), (k,)), strict=True))
         self.covariance = need_option("covariance", covariance, COVARIANCES)
         need_shape("covs", need_finite("covs", need_like("covs", covs, means)), shapes[covariance])
-        self.floor, matrices = need_between("floor", floor, 0.0, sys.float_info.max), covariance in ("full", "tied")
+        self.floor, matrices = need_between("floor", floor, 0.0, math.inf), covariance in ("full", "tied")
         self.covs = covs = floored(covs, floor, matrices=matrices)
         # p_k's whitening maps, and minus half its log-determinant: all that log_joint needs of the covariances.
         if matrices:
@@ -335,7 +334,7 @@ def floored(covs: Float[Tensor, "*shape"], floor: float, *, matrices: bool) -> F
     Implements :eq:`eq-mix-floor`: eigenvalues (`matrices`), or the variances themselves, raised to `floor`. Raises
     ValueError (a negative floor, NaN).
     """
-    need_between("floor", floor, 0.0, sys.float_info.max)
+    need_between("floor", floor, 0.0, math.inf)
     if not matrices:
         return need_finite("covs", need_precise("covs", covs)).clamp(min=floor)
     need_symmetric("covs", covs)
@@ -376,7 +375,7 @@ class Bernoullis(Mixture):
         self.probs = need_finite("probs", need_like("probs", probs, weights))
         need_between("the smallest of probs", probs.min().item(), 0.0, 1.0)
         need_between("the largest of probs", probs.max().item(), 0.0, 1.0)
-        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, sys.float_info.max)
+        self.prior_counts = need_between("prior_counts", prior_counts, 0.0, math.inf)
         self.k, self.d = probs.shape
 
     @checked
@@ -451,7 +450,7 @@ def factor_step(
     for name, x in (("weight", weight), ("noise", noise)):
         need_finite(name, need_like(name, x, cov))
     need_between("the smallest noise", float(noise.min()), 0.0, math.inf, open_ends=True)
-    need_between("floor", floor, 0.0, sys.float_info.max)
+    need_between("floor", floor, 0.0, math.inf)
     model = weight @ weight.T + torch.diag(noise)
     chol, failed = torch.linalg.cholesky_ex(model)
     if failed or not chol.isfinite().all():

@@ -4,7 +4,6 @@ A network does not look at values: a NaN in goes to NaN out.
 """
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -111,7 +110,7 @@ def signal_map(
     weights of variance weight_var / fan_in and no bias. `activation` acts elementwise; a kink may only stand at 0.
     Raises ValueError (a variance or weight_var negative or not finite). Poole et al. (2016).
     """
-    need_between("weight_var", weight_var, 0.0, sys.float_info.max)
+    need_between("weight_var", weight_var, 0.0, math.inf)
     need_finite("variance", variance)
     need_between("the smallest variance", float(variance.min()), 0.0, math.inf)
     # Midpoints, symmetric about 0 without 0 itself: exponentially accurate also for functions with a kink there.
@@ -149,7 +148,7 @@ def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | Non
         raise ValueError("net has no nn.Linear, expected at least one")
     for linear in maps:
         linear.weight.normal_(
-            0, need_between("gain", gain, 0.0, sys.float_info.max) / math.sqrt(linear.in_features), generator=generator
+            0, need_between("gain", gain, 0.0, math.inf) / math.sqrt(linear.in_features), generator=generator
         )
         if linear.bias is not None:
             linear.bias.zero_()

@@ -1,10 +1,10 @@
 """Optimisers as pure functions, and what is known exactly about them on a quadratic.
 
-`torch.optim` trains the course's models; these few lines are what it computes, number for number.
+`torch.optim` trains the course's models; these few lines are what it computes, number for number. NaN and infinity in
+parameters and gradients pass through a step.
 """
 
 import math
-import sys
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 def _need_range(step_size: float, momentum: float = 0.0) -> None:
-    need_between("step_size", step_size, 0.0, sys.float_info.max)
+    need_between("step_size", step_size, 0.0, math.inf)
     need_between("momentum", momentum, 0.0, BELOW_ONE)
 
 
@@ -58,12 +58,13 @@ def adam_step(
 
     Implements :eq:`eq-opt-adam`. m and v are running means of the gradient and of its square, each divided by the
     weight 1 - beta^t that has come in so far. `weight_decay` shrinks theta apart from the gradient (AdamW). Equals
-    `torch.optim.Adam`, or `AdamW` with weight decay. NaN in a tensor passes through. Raises ValueError (shapes,
-    ranges), TypeError (`t` no int, moments in half precision). Kingma & Ba (2015); Loshchilov & Hutter (2019).
+    `torch.optim.Adam`, or `AdamW` with weight decay. NaN in a tensor passes through, and `eps` = 0 makes it where no
+    gradient was ever but 0. Raises ValueError (shapes, ranges), TypeError (`t` no int, moments in half precision).
+    Kingma & Ba (2015); Loshchilov & Hutter (2019).
     """
     _need_range(step_size)
-    need_between("eps", eps, 0.0, sys.float_info.max)
-    need_between("weight_decay", weight_decay, 0.0, sys.float_info.max)
+    need_between("eps", eps, 0.0, math.inf)
+    need_between("weight_decay", weight_decay, 0.0, math.inf)
     need_count("t", t)
     for i, moment in enumerate(moments):  # in half precision a mean of a thousand steps stands still
         need_precise(f"moments[{i}]", moment)
@@ -98,7 +99,7 @@ def best_momentum(low: float, high: float) -> tuple[float, float]:
     ValueError. Polyak (1964).
     """
     need_between("low", low, 0.0, math.inf, open_ends=True)
-    a, b = math.sqrt(low), math.sqrt(need_between("high", high, low, sys.float_info.max))
+    a, b = math.sqrt(low), math.sqrt(need_between("high", high, low, math.inf))
     return 4 / (a + b) ** 2, ((b - a) / (b + a)) ** 2
 
 
@@ -111,7 +112,7 @@ def sgd_variance(
     Implements :eq:`eq-opt-noise`. Infinite where the step is too large to settle. Raises ValueError (ranges, NaN).
     """
     _need_range(step_size, momentum)
-    need_between("noise_var", noise_var, 0.0, sys.float_info.max)
+    need_between("noise_var", noise_var, 0.0, math.inf)
     room = 2 * (1 + momentum) - step_size * need_finite("curvature", curvature)
     variance = step_size * noise_var * (1 + momentum) / ((1 - momentum) * curvature * room)
     return torch.where((room > 0) & (curvature > 0), variance, math.inf)

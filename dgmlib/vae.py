@@ -22,10 +22,12 @@ from dgmlib.core import (
     by_blocks,
     checked,
     need_between,
+    need_broadcast,
     need_count,
     need_finite,
     need_levels,
     need_like,
+    need_one_dtype,
     need_option,
     need_shape,
     need_symmetric,
@@ -50,6 +52,7 @@ def normal_log_prob(
 
     Implements :eq:`eq-vae-gaussian`. The normalisation -log_var/2 counts once a coordinate, broadcast or not.
     """
+    need_broadcast(x=x, mean=mean, log_var=log_var)
     return -0.5 * (LOG_2PI + log_var + (x - mean).square() * (-log_var).exp()).sum(-1)
 
 
@@ -60,7 +63,7 @@ def bernoulli_log_prob(x: Float[Tensor, "*#batch d"], logits: Float[Tensor, "*ba
     Implements :eq:`eq-vae-bernoulli`. Summed over pixels. Grey x in between are refused, as the same expression is no
     log-density: see `continuous_bernoulli_log_norm`.
     """
-    need_levels("x", x, 2)
+    need_levels("x", x, 2), need_broadcast(x=x, logits=logits)
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
@@ -99,6 +102,7 @@ def kl_diagonal(
 
     Implements :eq:`eq-vae-kl-diagonal`. `dgmlib.divergences.kl_gaussian` has the same for full covariances.
     """
+    need_broadcast(mean=mean, prior_mean=prior_mean, prior_log_var=prior_log_var)
     return kl_standard_normal((mean - prior_mean) * (-0.5 * prior_log_var).exp(), log_var - prior_log_var)
 
 
@@ -360,6 +364,7 @@ def fit_prior(codes: Float[Tensor, "n k"], n_components: int, *, seed: int = 0) 
 
     Implements :eq:`eq-vae-ex-post`. Ghosh et al. (2020), "From variational to deterministic autoencoders".
     """
+    need_between("seed", seed, 0, 2**32 - 1)
     points = need_finite("codes", codes).double().cpu().numpy()
     need_between("n_components", need_count("n_components", n_components), 1, len(points))
     from sklearn.mixture import GaussianMixture as Fit
@@ -409,6 +414,7 @@ def ppca(cov: Float[Tensor, "d d"], k: int, noise_var: float | None = None) -> t
     negative; the best noise_var (when None) is the mean of the other eigenvalues. Any rotation W R is as likely, but
     only this one has a diagonal posterior. Tipping & Bishop (1999).
     """
+    need_one_dtype(cov=cov)
     values, vectors = torch.linalg.eigh(need_symmetric("cov", cov))
     need_between("k", need_count("k", k), 1, len(values) - (noise_var is None))
     values, vectors = values.flip(0), vectors.flip(1)
@@ -441,6 +447,7 @@ def linear_elbo(
     Implements :eq:`eq-vae-linear-elbo`: E_q|x - W z - mu|^2 = |x - W mean - mu|^2 + sum_j var_j |w_j|^2.
     """
     need_finite("x", need_shape("x", x, (len(x), world.d))), need_shape("mean", mean, (len(x), world.k))
+    need_one_dtype(world=world.weight, mean=mean, log_var=log_var)
     error = (x - world.mean - mean @ world.weight.T).square().sum(-1) + log_var.exp() @ world.weight.square().sum(0)
     noise_var = world.noise_std**2
     log_lik = -0.5 * (world.d * (LOG_2PI + math.log(noise_var)) + error / noise_var)
@@ -461,6 +468,7 @@ def grid_log_joint(model: VAE, x: Float[Tensor, "batch d"], axis: Float[Tensor, 
     if (model.k, model.likelihood) != (2, "bernoulli"):
         raise ValueError(f"model has {model.k} latents and a {model.likelihood} likelihood, expected 2 and bernoulli")
     need_levels("x", need_shape("x", x, (len(x), model.d)), 2)
+    need_one_dtype(model=model.decoder[0].weight, x=x, axis=axis)
     z = torch.cartesian_prod(_need_even("axis", axis), axis)
     logits = model.decoder(z)
     log_prior = -LOG_2PI - 0.5 * z.square().sum(1)
@@ -496,7 +504,7 @@ def grid_elbo(
 
     Implements :eq:`eq-vae-grid-elbo`. q factorises, so the average is q_1^T (log joint) q_2.
     """
-    _need_even("axis", axis)
+    _need_even("axis", axis), need_one_dtype(log_joint=log_joint, axis=axis, mean=mean, log_var=log_var)
     log_q = -0.5 * (axis - mean[..., None]).square() * (-log_var[..., None]).exp()
     q = log_q.softmax(-1)  # (batch, 2, n); normalised on the grid, where the sum is the integral to rounding
     average = torch.einsum("bi,bij,bj->b", q[:, 0], log_joint, q[:, 1])

@@ -20,9 +20,10 @@ from dgmlib.core import (
     can_read,
     checked,
     need_between,
+    need_cholesky,
     need_count,
-    need_covariance,
     need_finite,
+    need_one_dtype,
     need_probabilities,
     need_shape,
     need_tensor,
@@ -96,7 +97,8 @@ def renyi2_gaussian(
     than half the variance, in any direction, has weights of infinite variance.
     """
     need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
-    need_covariance("cov_p", cov_p), need_covariance("cov_q", cov_q)
+    need_one_dtype(mean_p=mean_p, cov_p=cov_p, mean_q=mean_q, cov_q=cov_q)
+    need_cholesky("cov_p", cov_p), need_cholesky("cov_q", cov_q)
     root, failed = torch.linalg.cholesky_ex(2 * cov_q - cov_p)
     root = torch.where((failed > 0)[..., None, None], torch.eye(root.shape[-1]).to(root), root)
     shift = torch.linalg.solve_triangular(root, (mean_p - mean_q)[..., None], upper=False).square().sum((-2, -1))
@@ -128,6 +130,7 @@ def reparameterize(
 
     Implements :eq:`eq-reparameterisation`. Kingma and Welling, 2014.
     """
+    need_one_dtype(mean=mean, chol=chol, noise=noise)
     return mean + torch.einsum("bij,kbj->kbi", chol, noise)
 
 
@@ -136,6 +139,7 @@ def gaussian_log_prob(
     z: Float[Tensor, "k batch d"], mean: Float[Tensor, "batch d"], chol: Float[Tensor, "batch d d"]
 ) -> Float[Tensor, "k batch"]:
     """log N(z; mean, chol chol^T) of each draw. Implements :eq:`eq-gaussian-log-prob`."""
+    need_one_dtype(z=z, mean=mean, chol=chol)
     noise = torch.linalg.solve_triangular(chol, (z - mean).permute(1, 2, 0), upper=False)  # (batch, d, k)
     log_det = _log_det(chol)
     return (-noise.square().sum(1) / 2 - mean.shape[1] * LOG_2PI / 2 - log_det[:, None]).T
@@ -167,6 +171,7 @@ def log_likelihood_linear(
 ) -> Float[Tensor, "k batch"]:
     """log p(x | z) = log N(x; W z + mu, sigma^2 I) of a `LinearGaussian`. Implements :eq:`eq-linear-likelihood`."""
     need_shape("x", x, (len(x), world.d)), need_shape("z", z, (len(z), len(x), world.k))
+    need_one_dtype(world=world.weight, z=z), need_finite("x", x)
     residual = (x - world.mean - z @ world.weight.T) / world.noise_std
     return -residual.square().sum(-1) / 2 - world.d * (LOG_2PI / 2 + math.log(world.noise_std))
 
@@ -182,6 +187,7 @@ def elbo_linear(
 
     Implements :eq:`eq-elbo-linear`: log p(x | z) at the mean, less tr(W C W^T)/(2 sigma^2), less KL(q || N(0, I)).
     """
+    need_one_dtype(world=world.weight, mean=mean, chol=chol), need_finite("mean", mean), need_finite("chol", chol)
     blur = (world.weight @ chol).square().sum((-2, -1)) / (2 * world.noise_std**2)
     identity = torch.eye(world.k, dtype=mean.dtype, device=mean.device)
     rate = kl_gaussian(mean, chol @ chol.mT, torch.zeros_like(mean[0]), identity)
@@ -272,13 +278,15 @@ def svi(
     """
     need_count("n_steps", n_steps)
     need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
-    mean, log_std = (need_finite("start", part).detach().clone().requires_grad_() for part in (mean, log_std))
+    need_one_dtype(mean=mean, log_std=log_std), need_finite("mean", mean), need_finite("log_std", log_std)
+    mean, log_std = (part.detach().clone().requires_grad_() for part in (mean, log_std))
     optimizer = torch.optim.Adam([mean, log_std], lr=step_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     for _ in range(n_steps):
         chol = torch.diag_embed(log_std.exp())
         z = gaussian_sample(mean, chol, n_samples, generator=generator)
-        bound = elbo(log_joint(z), gaussian_log_prob(z, mean.detach(), chol.detach()))
+        log_p = need_shape("log_joint(z)", need_tensor("log_joint(z)", log_joint(z)), tuple(z.shape[:2]))
+        bound = elbo(log_p, gaussian_log_prob(z, mean.detach(), chol.detach()))
         optimizer.zero_grad()
         (-bound.sum()).backward()
         optimizer.step()
@@ -295,8 +303,8 @@ def cavi_gaussian(
     Implements :eq:`eq-cavi`: m_i <- mean_i - sum_{j != i} precision_ij (m_j - mean_j) / precision_ii, one coordinate at
     a time. The variance of factor i is 1 / precision_ii from the first update on.
     """
-    need_count("n_sweeps", n_sweeps)
-    need_finite("mean", mean), need_finite("start", start), need_covariance("precision", precision)
+    need_count("n_sweeps", n_sweeps), need_one_dtype(mean=mean, precision=precision, start=start)
+    need_finite("mean", mean), need_finite("start", start), need_cholesky("precision", precision)
     path = [start]
     for _ in range(n_sweeps):
         offset = path[-1] - mean
@@ -332,6 +340,7 @@ def cavi_mixture(
     Attias, 1999.
     """
     d, r = need_finite("x", x).shape[1], need_probabilities("responsibilities", responsibilities)
+    need_one_dtype(x=x, responsibilities=r)
     for name, value in (("concentration", concentration), ("prior_std", prior_std), ("noise_std", noise_std)):
         need_between(name, value, 0.0, math.inf, open_ends=True)
     prior = x.new_full((r.shape[1],), concentration)
@@ -389,7 +398,7 @@ def tempered_step(
     """
     need_between("persistence", persistence, 0.0, 1.0)
     mean, cov = tempered_posterior(world, x, beta)
-    need_shape("z", z, (len(z), *mean.shape))
+    need_shape("z", z, (len(z), *mean.shape)), need_one_dtype(world=world.weight, z=z, noise=noise)
     fresh = noise @ torch.linalg.cholesky(cov).T
     return mean + persistence * (z - mean) + math.sqrt(1 - persistence**2) * fresh
 
@@ -416,8 +425,9 @@ def annealed_importance(
     log_weights = torch.zeros_like(z[..., 0])
     steps = list(pairwise(betas.tolist()))
     for t, (here, there) in enumerate(steps):
-        values = need_shape("log_likelihood(z)", log_likelihood(z), tuple(log_weights.shape))
+        values = need_tensor("log_likelihood(z)", log_likelihood(z))
+        need_shape("log_likelihood(z)", values, tuple(log_weights.shape))
         log_weights = log_weights + (there - here) * values
         if t + 1 < len(steps):
-            z = kernel(z, there, generator)
+            z = need_shape("kernel(z)", need_tensor("kernel(z)", kernel(z, there, generator)), tuple(z.shape))
     return log_weights

@@ -6,7 +6,6 @@ algebra and the Markov chain keep the precision of their arguments.
 
 import itertools
 import math
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -59,11 +58,11 @@ def _eye(d: int, like: Tensor) -> Float[Tensor, "d d"]:
 # --- Gaussian algebra -----------------------------------------------------------------------------------------------
 
 
-def _split(d: int, drop: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The indices of range(d) not in `drop`, and `drop` as a list, both checked."""
+def _split(name: str, d: int, drop: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The indices of range(d) not in `drop`, the argument `name`, and `drop` as a list."""
     drop = list(drop)
     if not drop or len(set(drop)) != len(drop) or not set(drop) < set(range(d)):
-        raise ValueError(f"the indices are {drop}, expected some but not all of 0 to {d - 1}, each once")
+        raise ValueError(f"{name} is {drop}, expected some but not all of 0 to {d - 1}, each once")
     return [i for i in range(d) if i not in drop], drop
 
 
@@ -74,7 +73,7 @@ def schur_complement(matrix: Float[Tensor, "d d"], drop: Sequence[int]) -> Float
     Implements :eq:`eq-world-schur`. For a covariance it is the covariance of the rest given `drop`; it is also the
     inverse of the block of the inverse.
     """
-    keep, drop = _split(len(need_finite("matrix", matrix)), drop)
+    keep, drop = _split("drop", len(need_finite("matrix", matrix)), drop)
     cross = matrix[keep][:, drop]
     return matrix[keep][:, keep] - cross @ _solve("matrix", matrix[drop][:, drop], matrix[drop][:, keep])
 
@@ -87,7 +86,7 @@ def condition(
 
     Implements :eq:`eq-world-conditional`.
     """
-    keep, given = _split(len(need_finite("mean", mean)), given)
+    keep, given = _split("given", len(need_finite("mean", mean)), given)
     need_finite("value", need_shape("value", value, (len(given),))), need_finite("cov", cov)
     surprise = _solve("cov", cov[given][:, given], value - mean[given])
     return mean[keep] + cov[keep][:, given] @ surprise, schur_complement(cov, given)
@@ -223,7 +222,7 @@ class GaussianMixture(Density):
     def noised(self, alpha: float, sigma: float) -> "GaussianMixture":
         """The law of alpha x + sigma eps, eps ~ N(0, I): again a mixture. Implements :eq:`eq-world-noised`."""
         alpha = need_between("alpha", float(alpha), -math.inf, math.inf, open_ends=True)
-        sigma = need_between("sigma", float(sigma), 0.0, sys.float_info.max)
+        sigma = need_between("sigma", float(sigma), 0.0, math.inf)
         covs = alpha**2 * self.covs + sigma**2 * _eye(self.d, self.means)
         return GaussianMixture(self.weights, alpha * self.means, covs)
 
@@ -275,6 +274,11 @@ def bit_states(d: int) -> Float[Tensor, "states d"]:
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=d)), dtype=torch.float64)
 
 
+def _need_bits(name: str, bits: Sequence[int], d: int) -> None:
+    if not bits or len(set(bits)) < len(bits) or not set(bits) <= set(range(d)):
+        raise ValueError(f"{name} is {list(bits)}, expected some of 0 to {d - 1}, each once")
+
+
 class DiscreteLaw(Density):
     """A law on d <= 16 bits given by its whole table: `probs` (2^d,) in the order of `bit_states(d)`."""
 
@@ -304,15 +308,14 @@ class DiscreteLaw(Density):
     def marginal(self, bits: Sequence[int]) -> "DiscreteLaw":
         """The law of the listed bits, in that order. Implements :eq:`eq-world-marginal`."""
         table = self.probs.reshape([2] * self.d)
+        _need_bits("bits", bits, self.d)
         others = [i for i in range(self.d) if i not in bits]
-        if not bits or len(others) + len(bits) != self.d:
-            raise ValueError(f"bits is {list(bits)}, expected some of 0 to {self.d - 1}, each once")
         return DiscreteLaw(table.permute(*bits, *others).reshape(2 ** len(bits), -1).sum(1))
 
     @checked
     def conditional(self, given: dict[int, int]) -> "DiscreteLaw":
         """The law of the other bits once bit i equals given[i]. Implements :eq:`eq-world-bit-conditional`."""
-        _split(self.d, list(given))
+        _split("given", self.d, list(given))
         for value in given.values():
             need_option("given", value, (0, 1))
         joint = self.probs.reshape([2] * self.d)[tuple(given.get(i, slice(None)) for i in range(self.d))].flatten()
@@ -327,6 +330,8 @@ class DiscreteLaw(Density):
     @checked
     def mutual_information(self, a: Sequence[int], b: Sequence[int]) -> Float[Tensor, ""]:
         """I(x_a; x_b) = H(x_a) + H(x_b) - H(x_a, x_b) in nats. Implements :eq:`eq-world-information`."""
+        for name, bits in (("a", a), ("b", b), ("a and b", [*a, *b])):
+            _need_bits(name, bits, self.d)
         return self.marginal(a).entropy() + self.marginal(b).entropy() - self.marginal([*a, *b]).entropy()
 
 
@@ -375,6 +380,7 @@ class Grid2d:
 
         Implements :eq:`eq-world-grid-evidence`. `log_likelihood` is log p(x_i | z) at every grid point z.
         """
+        need_shape("log_likelihood", log_likelihood, (len(log_likelihood), self.n**2))
         log_prior = -LOG_2PI - 0.5 * self.points.square().sum(1)
         log_joint = log_likelihood.to(torch.float64) + log_prior
         log_evidence = self.integrate(log_joint)
@@ -426,6 +432,8 @@ class OrnsteinUhlenbeck:
         """`n` exact paths at increasing `times`, from x(times[0]) = start or, without it, from the stationary law."""
         if (need_finite("times", times).diff() <= 0).any():
             raise ValueError("times do not increase, expected strictly increasing ones")
+        if start is not None:
+            need_between("start", start, -math.inf, math.inf)
         shape = (need_count("n", n), len(times))
         noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=times.device)
         spread = self.diffusion / math.sqrt(2 * self.rate)

@@ -366,7 +366,9 @@ def test_noise_in_half_precision_has_the_tails_of_its_law(draw):
 ROW = f64((0.1, 0.2, 0.3))
 REFUSED = {
     "baseline has shape (3, 1), expected one number, or (8,)": lambda: choices.surrogate(Q, Q, torch.zeros(3, 1)),
-    "baseline has shape (8, 1), expected 1 axes: (#n,)": lambda: choices.score_function_gradient(Q, SCORE, Q[:, None]),
+    "baseline has shape (8, 1), expected one number, or (8,)": lambda: choices.score_function_gradient(
+        Q, SCORE, Q[:, None]
+    ),
     "baseline has shape (3,), expected one number, or (8,)": lambda: choices.surrogate(Q, Q, LOGITS),
     "height has shape (8,), expected 0 axes: ()": lambda: choices.plane_gradient(Q, STATES, LOGITS, Q, SLOPE),
     "f(z) has shape (8, 1), expected (8,)": lambda: choices.exact_gradient(lambda z: z[:, :1], LOGITS),

@@ -65,6 +65,7 @@ def annotated(
     widths: Sequence[int] = (),
     pair: tuple[Float[Tensor, " d"], float] | None = None,
     module: torch.nn.Module | None = None,
+    device: torch.device | str = "cpu",
     written: "Float[Tensor, ' d'] | int" = 0,
     unknown: TypeVar("T") = X,
 ):
@@ -125,6 +126,7 @@ REFUSED = {  # arguments, and what is said of them
     "the other": (((), {"pair": (X[0], None)}), TypeError, "pair[1] is None, expected a number"),
     "one alone": (((), {"pair": (X[0],)}), ValueError, "pair has 1 entries, expected 2"),
     "no module": (((), {"module": 3}), TypeError, "module is 3, expected a Module or None"),
+    "no device": (((), {"device": "gpu"}), ValueError, "device is 'gpu', expected a device as torch names it"),
     "as written": (((X,), {"written": X[:, 0]}), ValueError, "written has shape (3,), expected (2,)"),
     "a name too many": (((), {"nothing": 3}), TypeError, "got an unexpected keyword argument 'nothing'"),
 }
@@ -160,7 +162,7 @@ def test_what_is_as_annotated_runs():
             assert annotated(*args) == "ran"
     options = [
         {"a": 1}, {"a": math.inf}, {"a": np.float64(0.5)}, {"a": np.int64(1)}, {"n": np.int32(3)},
-        {"flag": np.bool_(1)}, {"written": X[0]}, {"module": torch.nn.ReLU()},
+        {"flag": np.bool_(1)}, {"written": X[0]}, {"device": torch.device("cpu")}, {"module": torch.nn.ReLU()},
         {"shifted": torch.ones(3, 4), "shift": torch.ones(4)}, {"shifted": X[:1], "shift": torch.ones(5, 2, 2)},
         {"rows": 0.3}, {"rows": X}, {"rows": X[0]}, {"rows": torch.ones(3, 5, 2)}, {"label": torch.ones(3, 7).int()},
         {"image": torch.ones(2, 1, 5, 5).byte()}, {"generator": torch.Generator()}, {"f": lambda x: x},
@@ -220,6 +222,23 @@ def test_inside_a_compiled_function_or_a_transform_nothing_is_checked(untyped):
     assert torch.equal(torch.func.grad(rows)(X[0]), 2 * X[0])
     with pytest.raises(ValueError, match="2 axes"):
         rows(X[0])
+
+
+def test_two_dtypes_are_one_sentence_wherever_torch_meets_them(untyped):
+    @checked
+    def both(x: Float[Tensor, " n"], weight: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
+        return weight @ x
+
+    @checked
+    def other(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        return x.view(7)
+
+    assert torch.equal(both(X[0], X[:2]), X[:2] @ X[0])
+    sentence = r"x has dtype torch.float64, weight has dtype torch.float32, expected .*both can compute with"
+    with pytest.raises(TypeError, match=sentence):
+        both(X[0], X[:2].float())
+    with pytest.raises(RuntimeError, match="invalid for input of size"):
+        other(X[0])
 
 
 def test_a_checked_function_keeps_its_name_and_signature():
@@ -417,6 +436,8 @@ def test_bernoulli_repeats_with_its_generator():
         (lambda: need_between("x", -0.1, 0, 1), ValueError, "x is -0.1, expected a number in [0, 1]"),
         (lambda: need_between("x", 0, 0, 1, open_ends=True), ValueError, "x is 0, expected a number in (0, 1)"),
         (lambda: need_between("x", 1, 0, 1, open_ends=True), ValueError, "x is 1, expected a number in (0, 1)"),
+        (lambda: need_between("x", math.inf, 0, math.inf), ValueError, "x is inf, expected a number in [0, inf)"),
+        (lambda: need_between("x", -math.inf, -math.inf, 0), ValueError, "x is -inf, expected a number in (-inf, 0]"),
         (lambda: need_between("x", math.nan, 0, 1), ValueError, "x is nan, expected a number in [0, 1]"),
         (
             lambda: need_like("x", X, X.float()),

@@ -244,7 +244,7 @@ REFUSED = {
     "n_codes is 0, expected at least 1 ": lambda: VQVAE((4, 4), 2, 0),
     "x has shape (3, 1, 4, 4), expected (3, 1, 6, 5)": lambda: vqvae().encode(pictures(shape=(4, 4))),
     "x has dtype torch.int64, expected a floating dtype  ": lambda: vqvae().loss_terms(pictures().long()),
-    "beta is -1.0, expected a number in [0.0, inf]": lambda: vqvae().loss_terms(pictures(), beta=-1.0),
+    "beta is -1.0, expected a number in [0.0, inf)": lambda: vqvae().loss_terms(pictures(), beta=-1.0),
     "codes has shape (3, 5), expected (3, 4)": lambda: vqvae().pixel_means(torch.zeros(3, 5).long()),
     "codes has shape (4,), expected 2 axes: (batch, places)": lambda: vqvae().pixel_means(torch.zeros(4).long()),
     "x has shape (3, 6, 5), expected 4 axes: (batch, 1, h, w)": lambda: vqvae().restart(pictures()[:, 0]),

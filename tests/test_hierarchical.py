@@ -512,7 +512,8 @@ def test_the_model_runs_on_a_gpu():
 
 
 FLAT = f64([1.0, 1.0], [1.0, 1.0])
-STEP = hier.Kernel(FLAT, f64(0.0, 0.0), FLAT)
+ORIGIN = f64(0.0, 0.0)
+STEP = hier.Kernel(FLAT, ORIGIN, FLAT)
 
 
 def test_bad_input_is_refused_in_one_sentence(untyped):
@@ -524,16 +525,16 @@ def test_bad_input_is_refused_in_one_sentence(untyped):
         (lambda: hier.LinearChain([([[1.0]], [0.0], [[1.0, 0.0]])]), ValueError, "cov of kernels"),
         (lambda: hier.LinearChain([([[math.nan]], [0.0], [[1.0]])]), ValueError, "NaN"),
         (lambda: hier.LinearChain([([[1.0, 1.0]], [0.0], [[1.0]]), ([[1.0]], [0.0], [[1.0]])]), ValueError, "weight"),
-        (lambda: hier.LinearChain([([[1.0]], [0.0], [[-1.0]])]), ValueError, "not positive definite"),
-        (lambda: hier.LinearChain([(FLAT, [0.0, 0.0], [[2.0, 1.0], [0.0, 1.0]])]), ValueError, "asymmetric by 1"),
+        (lambda: hier.LinearChain([([[1.0]], [0.0], [[-1.0]])]), ValueError, "not symmetric positive definite"),
+        (lambda: hier.LinearChain([(FLAT, [0.0, 0.0], [[2.0, 1.0], [0.0, 1.0]])]), ValueError, "not symmetric pos"),
         (lambda: hier.push(STEP, f64(0.0), FLAT), ValueError, "cov has shape (2, 2), expected (1, 1)"),
         (lambda: hier.push(STEP, f64(0.0), FLAT[:1, :1]), ValueError, "mean has shape (1,), expected (2,)"),
         (lambda: hier.combine((FLAT, FLAT), (FLAT, FLAT[:1])), ValueError, "second[1] has shape (1, 2), expected"),
         (lambda: hier.combine((FLAT,), (FLAT, FLAT)), ValueError, "first has 1 entries, expected 2"),
         (lambda: hier.push(STEP, f64(0.0, 0.0), FLAT[:1]), ValueError, "cov has shape (1, 2), expected"),
-        (lambda: hier.push(STEP._replace(shift=f64(0.0)), f64(0.0, 0.0), FLAT), ValueError, "kernel.shift has shape"),
-        (lambda: hier.push(STEP._replace(cov=FLAT[:1]), f64(0.0, 0.0), FLAT), ValueError, "kernel.cov has shape"),
-        (lambda: hier.reverse(STEP._replace(cov=0 * FLAT), f64(0.0, 0.0), FLAT), ValueError, "the cov of b is not pos"),
+        (lambda: hier.push(STEP._replace(shift=f64(0.0)), ORIGIN, FLAT), ValueError, "shift has shape (1,), exp"),
+        (lambda: hier.push(STEP._replace(cov=FLAT[:1]), ORIGIN, FLAT), ValueError, "kernel_cov has shape"),
+        (lambda: hier.reverse(STEP._replace(cov=0 * FLAT), f64(0.0, 0.0), FLAT), ValueError, "the cov of b is not sym"),
         (lambda: hier.turned([]), ValueError, "upwards is empty"),
         (lambda: hier.linear_terms(chain, UPWARDS, X), ValueError, "weight has shape"),
         (lambda: hier.linear_terms(chain, hier.turned(UPWARDS), X * math.nan), ValueError, "x has"),

@@ -100,7 +100,7 @@ def test_gaussian_product_multiplies_the_densities():
 @pytest.mark.parametrize(
     "call,sentence",
     [
-        (lambda: worlds.schur_complement(random_cov(3, rng()), []), r"the indices are \[\], expected some but"),
+        (lambda: worlds.schur_complement(random_cov(3, rng()), []), r"drop is \[\], expected some but"),
         (
             lambda: worlds.schur_complement(random_cov(3, rng()), [0, 1, 2]),
             "expected some but not all of 0 to 2",
