@@ -352,6 +352,8 @@ def masks(degrees: Sequence[Int64[Tensor, " _"]]) -> list[Bool[Tensor, "_ _"]]:
 
     Implements :eq:`eq-made-masks`.
     """
+    if not degrees:
+        raise ValueError("degrees is empty, expected those of the inputs at least")
     hidden = [after[:, None] >= before for before, after in pairwise(degrees)]
     return [*hidden, degrees[0][:, None] > degrees[-1]]
 

@@ -410,11 +410,6 @@ def bits_per_dim_terms(
     return terms / math.log(2)
 
 
-def nearest_distances(x: Float[Tensor, "n *event"], points: Float[Tensor, "m *event"]) -> Float[Tensor, " n"]:
-    """The Euclidean distance of each row of `x` to the nearest of `points`."""
-    return torch.cat([torch.cdist(rows, points.flatten(1)).amin(1) for rows in x.flatten(1).split(500)])
-
-
 if __name__ == "__main__":  # python -m dgmlib.diffusion
     from dgmlib.commands import run
 

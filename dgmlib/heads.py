@@ -11,12 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgmlib.core import checked, need_count, need_levels, need_unit
+from dgmlib.core import checked, need_count, need_levels, need_unit, uniform_dtype
 from dgmlib.sequential import categorical_draw
 from dgmlib.worlds import LOG_2PI
-
-Params = Float[Tensor, "*#batch p"]
-OneEach = Float[Tensor, "*batch p"]
 
 
 class Bernoulli:
@@ -27,13 +24,13 @@ class Bernoulli:
     levels = 2
 
     @checked
-    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Float[Tensor, "*#batch 1"]) -> Float[Tensor, "..."]:
         """log sigmoid(l) at 1, log sigmoid(-l) at 0. Implements :eq:`eq-ar-bernoulli`."""
         need_levels("x", x, self.levels)
         return F.logsigmoid((2 * x - 1) * params[..., 0])
 
     @checked
-    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def draw(self, params: Float[Tensor, "*batch 1"], u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """1 where u < p."""
         need_unit("u", u)
         return (u < params[..., 0].sigmoid()).to(u.dtype)
@@ -48,13 +45,14 @@ class Categorical:
         self.scale = levels - 1.0
 
     @checked
-    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Float[Tensor, "*#batch n_params"]) -> Float[Tensor, "..."]:
         """l_x - log sum_k exp(l_k). Implements :eq:`eq-ar-categorical`."""
-        level = need_levels("x", x, self.levels).long()
-        return params.log_softmax(-1).gather(-1, level[..., None])[..., 0]
+        level, logits = need_levels("x", x, self.levels).long()[..., None], params.log_softmax(-1)
+        shape = torch.broadcast_shapes(level.shape[:-1], logits.shape[:-1])
+        return logits.expand(*shape, -1).gather(-1, level.expand(*shape, 1))[..., 0]
 
     @checked
-    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def draw(self, params: Float[Tensor, "*batch n_params"], u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The level whose slice of [0, 1) holds u."""
         return categorical_draw(params, u).to(u.dtype)
 
@@ -67,13 +65,13 @@ class Gaussian:
     levels = None
 
     @checked
-    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Float[Tensor, "*#batch 2"]) -> Float[Tensor, "..."]:
         """log N(x; mean, std^2). Implements :eq:`eq-ar-gaussian`."""
         mean, log_std = params.unbind(-1)
         return -0.5 * (LOG_2PI + ((x - mean) * (-log_std).exp()).square()) - log_std
 
     @checked
-    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def draw(self, params: Float[Tensor, "*batch 2"], u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The quantile of order u."""
         need_unit("u", u)
         mean, log_std = params.unbind(-1)
@@ -94,14 +92,14 @@ class MixtureOfGaussians:
         self.n_params = 3 * need_count("k", k)
 
     @checked
-    def log_prob(self, x: Float[Tensor, "*#batch"], params: Params) -> Float[Tensor, "..."]:
+    def log_prob(self, x: Float[Tensor, "*#batch"], params: Float[Tensor, "*#batch n_params"]) -> Float[Tensor, "..."]:
         """log sum_k w_k N(x; mean_k, std_k^2). Implements :eq:`eq-ar-mixture`."""
         weights, means, log_stds = params.chunk(3, -1)
         log_normal = -0.5 * (LOG_2PI + ((x[..., None] - means) * (-log_stds).exp()).square()) - log_stds
         return (weights.log_softmax(-1) + log_normal).logsumexp(-1)
 
     @checked
-    def draw(self, params: OneEach, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def draw(self, params: Float[Tensor, "*batch n_params"], u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """u chooses the component, and its place within that component's slice, uniform again, the quantile."""
         weights, means, log_stds = params.chunk(3, -1)
         chosen = categorical_draw(weights, u)[..., None]
@@ -112,6 +110,7 @@ class MixtureOfGaussians:
 
 
 def _normal_quantile(u: Tensor) -> Tensor:
+    u = u.to(uniform_dtype(u.dtype))
     tiny = torch.finfo(u.dtype).eps / 2  # a uniform of exactly 0, or rounded to 1, has a quantile too
     return torch.special.ndtri(u.clamp(tiny, 1 - tiny))
 

@@ -32,7 +32,7 @@ from dgmlib.core import (
 from dgmlib.worlds import LOG_2PI, GaussianMixture
 
 Denoiser = Callable[..., Tensor]
-PerStep = Tensor | Sequence[Tensor | float]  # an entry a step: a number, or (*event)
+PerStep = Float[Tensor, "steps ..."] | Sequence[Float[Tensor, "..."] | float]  # a number or (*event) for each step
 Time = Float[Tensor, "*times"] | float
 Rate = Float[Tensor, "..."] | float  # a number, or (batch, 1, ...): as many axes as what it multiplies
 
@@ -304,6 +304,7 @@ def _need_rates(x: Tensor, alpha: Rate, sigma: Rate, name: str, divisor: Rate) -
     """What is divided by must be positive; rates of a batch need the axes of x, or they would multiply its columns."""
     need_positive(name, divisor)
     for name, rate in (("alpha", alpha), ("sigma", sigma)):
+        need_from_zero(name, rate)
         if isinstance(rate, Tensor) and rate.ndim not in (0, x.ndim):
             raise ValueError(f"{name} has shape {tuple(rate.shape)}, expected a number or {x.ndim} axes as x has")
 
@@ -477,7 +478,7 @@ def reverse_variances(schedule: Schedule, times: Sequence[float], kind: str) -> 
     """
     s, t = _ends(times)
     forward = transition(schedule, s, t)[1]
-    if need_option("variance", kind, ("forward", "posterior")) == "forward":
+    if need_option("kind of variance", kind, ("forward", "posterior")) == "forward":
         return forward
     least = posterior(schedule, s, t).variance
     return torch.where(least > 0, least, forward)
@@ -576,6 +577,7 @@ def expected_terms(
     s, t = _ends(need_times(times, 0.0))
     _, c_0, least = posterior(schedule, s, t)
     need_from_zero("errors", need_shape("errors", errors, (len(t),))), need_positive("variances", variances)
+    need_from_zero("power", power)
     wrong = c_0.square() * errors.double() / variances
     ratio = least[:-1] / variances[:-1]
     steps = 0.5 * (wrong[:-1] + ratio - 1 - ratio.log())
@@ -601,7 +603,8 @@ def gaussian_moments(
     """
     _, t = _ends(times)
     alpha, noise = schedule.alpha(t), schedule.sigma(t).square()
-    gain = alpha * need_between("variance", variance, 0.0, math.inf) / (alpha.square() * variance + noise)
+    need_from_zero("variance", variance), need_between("mean", mean, -math.inf, math.inf, open_ends=True)
+    gain = alpha * variance / (alpha.square() * variance + noise)
     slope = steps.c_x + steps.c_0 * gain
     shift = steps.c_0 * mean * (1 - gain * alpha)
     need_entries("steps", steps.c_x, len(t))
@@ -623,7 +626,7 @@ def entropy_from_mmse(
     (the curve of N(0, v I) is the reference); the tails left out must be small. Guo, Shamai & Verdu (2005).
     """
     need_positive("variance", variance)
-    need_count("d", d)
+    need_count("d", d), need_from_zero("mmse", mmse)
     if can_read(log_snr) and not (log_snr.diff() > 0).all():
         raise ValueError("log_snr falls or stands still somewhere, expected a rising grid")
     snr = log_snr.exp()

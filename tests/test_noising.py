@@ -479,7 +479,7 @@ REFUSED = {
     "x0 is a float": lambda: noising.forward_path(0.5, Linear(), [0.5, 0.0]),
     "n_steps is 11, expected a number in [1, 10]": lambda: time_grid(11, 10),
     "spacing is 'log'": lambda: time_grid(5, 10, "log"),
-    "variance is 'small'": lambda: noising.reverse_variances(Linear(), [0.5, 0.0], "small"),
+    "kind of variance is 'small'": lambda: noising.reverse_variances(Linear(), [0.5, 0.0], "small"),
     "variance has 1 entries, expected one for each of 2 steps": lambda: noising.ancestral_steps(
         Linear(), [0.5, 0.2, 0.0], [0.1]
     ),

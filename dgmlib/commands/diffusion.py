@@ -29,10 +29,10 @@ from dgmlib.diffusion import (
     clipped,
     draw_times,
     error_curve,
-    nearest_distances,
     to_unit,
     v_loss,
 )
+from dgmlib.metrics import nearest
 from dgmlib.nets import UNet
 from dgmlib.noising import (
     Cosine,
@@ -120,7 +120,9 @@ def report(options: argparse.Namespace, trained: Trained, schedule: Schedule, im
     samples = ((torch.cat(samples) + 1) / 2).clamp(0, 1)
     drawing = clock.minutes
     test, training = (unit_scale(x, images.levels) for x in (images.test, images.train))
-    near, near_test = (nearest_distances(x, training).median().item() for x in (samples, test[: len(samples)]))
+    near, near_test = (
+        nearest(x.flatten(1), training.flatten(1))[0].median().item() for x in (samples, test[: len(samples)])
+    )
     print(f"median distance to the nearest training image: samples {near:.3f}, test images {near_test:.3f}")
     shared = {
         "data": options.data,
