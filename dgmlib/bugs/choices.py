@@ -257,6 +257,10 @@ SUBJECTS = (
 )
 
 SLIPS = {
+    "clever-baseline-unbiased": "A baseline that depends on the draw taken to leave the mean alone.",
+    "relaxed-then-rounded": "A relaxed sample rounded before it is used: a step function has slope 0.",
+    "own-sample-unbiased": "A baseline that holds the judged draw taken to leave the mean alone.",
+    "value-at-the-mean": "The value at the mean of the bits for the mean of the values.",
     "exact-gradient-of-the-mean": "The gradient of f at the mean of the bits, for that of the mean of f.",
     "baseline-biases": "A constant baseline said to bias the gradient.",
     "best-plane-is-tangent": "The tangent plane taken for the control variate of least variance.",

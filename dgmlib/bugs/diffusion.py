@@ -38,6 +38,10 @@ LOG_SNR = torch.linspace(-10, 10, 41, dtype=torch.float64)
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
+def _one_step(schedule: Tabulated) -> float:
+    return 1 / (len(schedule._log_alpha) - 1)
+
+
 def _alpha_bar(beta: Tensor) -> Tensor:
     return Tabulated(beta).discretize(len(beta)).alpha_bar
 
@@ -51,8 +55,13 @@ def _marginal(schedule: Schedule, t: float) -> tuple[float, float]:
     return float(schedule.alpha(t)), float(schedule.sigma(t))
 
 
+def _beta(schedule: Tabulated, t: float) -> float:
+    """beta of the step that ends at t."""
+    return float(transition(schedule, t - _one_step(schedule), t)[1])
+
+
 def _one_row_early(schedule: Tabulated, t: float) -> tuple[float, float]:
-    return _marginal(schedule, t - 1 / len(BETA))
+    return _marginal(schedule, t - _one_step(schedule))
 
 
 def _posterior(schedule: Schedule, s: float, t: float) -> Steps:
@@ -72,21 +81,21 @@ def _swapped(schedule: Schedule, s: float, t: float) -> Steps:
 def _unstrided(schedule: Schedule, times: list[float]) -> Steps:
     """The time before is t - 1/T, whatever was skipped (diffusers, before `previous_timestep`)."""
     t = _t(*times[:-1])
-    s = (t - 1 / len(BETA)).clamp(min=0)
+    s = (t - _one_step(schedule)).clamp(min=0)
     return _as_lists(posterior(schedule, s, t))
 
 
 def _even_stride(schedule: Schedule, times: list[float]) -> Steps:
     """The time before is t - T // n: right only for grids of equal, whole steps."""
     t = _t(*times[:-1])
-    stride = len(BETA) // (len(times) - 1) / len(BETA)
+    stride = round(1 / _one_step(schedule)) // (len(times) - 1) * _one_step(schedule)
     return _as_lists(posterior(schedule, (t - stride).clamp(min=0), t))
 
 
 def _beta_of_one_step(schedule: Schedule, times: list[float]) -> Steps:
     """Strided alpha-bar beside the beta of a single step."""
     s, t = _t(*times[1:]), _t(*times[:-1])
-    beta = transition(schedule, (t - 1 / len(BETA)).clamp(min=0), t)[1]
+    beta = transition(schedule, (t - _one_step(schedule)).clamp(min=0), t)[1]
     kept, total = schedule.sigma(s).square(), schedule.sigma(t).square()
     scale = (1 - beta).sqrt()
     return _as_lists(Steps(scale * kept / total, schedule.alpha(s) * beta / total, beta * kept / total))
@@ -118,7 +127,7 @@ def _ddim(schedule: Schedule, times: list[float], eta: float) -> Steps:
 def _ddim_one_step_noise(schedule: Schedule, times: list[float], eta: float) -> Steps:
     """sigma_t of the unstrided chain in a strided walk."""
     s, t = _t(*times[1:]), _t(*times[:-1])
-    fresh = eta**2 * posterior(schedule, (t - 1 / len(BETA)).clamp(min=0), t).variance
+    fresh = eta**2 * posterior(schedule, (t - _one_step(schedule)).clamp(min=0), t).variance
     c_x = (schedule.sigma(s).square() - fresh).clamp(min=0).sqrt() / schedule.sigma(t)
     return Steps(c_x, schedule.alpha(s) - c_x * schedule.alpha(t), fresh)
 
@@ -165,21 +174,23 @@ def _one_noise_for_all(x0: Tensor, t: Tensor, seed: int) -> Tensor:
     return _loss_of_exact(x, eps[:1].expand_as(eps), x0, t)
 
 
-def _weights(schedule: Schedule, s: float, t: float) -> Tensor:
-    return torch.stack(tuple(bound_weights(schedule, s, t)))
+def _weights(schedule: Schedule, s: float, t: float, variance: Tensor | None = None) -> Tensor:
+    return torch.stack(tuple(bound_weights(schedule, s, t, variance)))
 
 
-def _kl(x0: Tensor, guess: Tensor, s: float, t: float, variance: float) -> Tensor:
-    return step_kl(x0, guess, TABLE, s, t, variance)
+def _kl(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float) -> Tensor:
+    return step_kl(x0, guess, schedule, s, t, variance)
 
 
-def _kl_without_constant(x0: Tensor, guess: Tensor, s: float, t: float, variance: float) -> Tensor:
-    _, c_0, _ = posterior(TABLE, s, t)
+def _kl_without_constant(
+    x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float
+) -> Tensor:
+    _, c_0, _ = posterior(schedule, s, t)
     return ((c_0 * (x0 - guess)).square() / (2 * variance)).sum(1)
 
 
-def _kl_reversed(x0: Tensor, guess: Tensor, s: float, t: float, variance: float) -> Tensor:
-    _, c_0, least = posterior(TABLE, s, t)
+def _kl_reversed(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float) -> Tensor:
+    _, c_0, least = posterior(schedule, s, t)
     ratio = variance / least
     return 0.5 * ((c_0 * (x0 - guess)).square() / least + ratio - 1 - ratio.log()).sum(1)
 
@@ -259,7 +270,7 @@ SUBJECTS = (
             Bug(
                 "E4-37",
                 "Two conventions in one line: alpha_t multiplies the data where its root belongs, beta_t the noise.",
-                lambda schedule, t: (1 - float(BETA[round(t * 50) - 1]), float(BETA[round(t * 50) - 1])),
+                lambda schedule, t: (1 - _beta(schedule, t), _beta(schedule, t)),
                 "the squares do not add to one",
                 "alpha^2 + sigma^2 = 1 with the product's root",
             ),
@@ -488,21 +499,21 @@ SUBJECTS = (
             Bug(
                 "E3-143",
                 "All weights one: the simple loss taken for the bound.",
-                lambda schedule, s, t: torch.ones(4, dtype=torch.float64),
+                lambda schedule, s, t, variance=None: torch.ones(4, dtype=torch.float64),
                 "a 'bound' that does not depend on the schedule",
                 "(SNR_s - SNR_t)/2 for x_0, and its conversions",
             ),
             Bug(
                 "diffusion-weights-no-half",
                 "The half is lost.",
-                lambda schedule, s, t: 2 * _weights(schedule, s, t),
+                lambda schedule, s, t, variance=None: 2 * _weights(schedule, s, t, variance),
                 "twice the KL",
                 "halve",
             ),
             Bug(
                 "diffusion-weights-next-step",
                 "SNR_t - SNR_{t+1}: the difference on the wrong side.",
-                lambda schedule, s, t: _weights(schedule, t, 2 * t - s),
+                lambda schedule, s, t, variance=None: _weights(schedule, t, 2 * t - s, variance),
                 "too small everywhere",
                 "SNR_s - SNR_t",
             ),
@@ -518,7 +529,7 @@ SUBJECTS = (
     Subject(
         "diffusion-kl-term",
         _kl,
-        ((X0, GUESS, 0.38, 0.4, 0.02), (X0, GUESS, 0.2, 0.5, 0.3)),
+        ((X0, GUESS, TABLE, 0.38, 0.4, 0.02), (X0, GUESS, TABLE, 0.2, 0.5, 0.3)),
         (
             Bug(
                 "diffusion-kl-no-constant",
@@ -537,14 +548,14 @@ SUBJECTS = (
             Bug(
                 "diffusion-kl-mean-over-pixels",
                 "The mean over coordinates for their sum.",
-                lambda x0, guess, s, t, variance: _kl(x0, guess, s, t, variance) / 2,
+                lambda x0, *rest: _kl(x0, *rest) / x0.shape[1],
                 "does not grow with the image",
                 "sum",
             ),
             Bug(
                 "E3-142",
                 "The sign: what is minimised is minus the ELBO.",
-                lambda x0, guess, s, t, variance: -_kl(x0, guess, s, t, variance),
+                lambda *step: -_kl(*step),
                 "negative",
                 "the loss is a sum of KLs",
             ),
@@ -628,6 +639,14 @@ SUBJECTS = (
 )
 
 SLIPS = {
+    "diffusion-leading-for-trailing": "The grid that ends at the first step, for the one that begins at the last.",
+    "diffusion-stride-rounded-down": "T // n as the stride of every grid.",
+    "diffusion-eps-for-v": "The noise as the target of a network that predicts v.",
+    "diffusion-v-of-unit-data": "The velocity taken to have variance 1 whatever the variance of the data.",
+    "diffusion-fresh-target": "A fresh draw as the target, not the noise that made x_t.",
+    "diffusion-noise-for-score": "The noise, (alpha x_0 - x)/sigma but for its sign, taken for the score.",
+    "diffusion-v-turned-round": "sigma x_0 - alpha eps for alpha eps - sigma x_0.",
+    "diffusion-letters-mixed": "One paper's alpha is another's alpha squared: the square of a product forgotten.",
     "diffusion-loss-compares-schedules": "A lower loss taken for a better schedule: the weights differ.",
     "diffusion-reverse-always-gaussian": "The reverse step taken to be Gaussian at any beta.",
     "diffusion-marginal-any-T": "The betas of a thousand steps cut short: the chain ends before the noise.",

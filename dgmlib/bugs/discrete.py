@@ -129,6 +129,10 @@ SUBJECTS = (
 )
 
 SLIPS = {
+    "shrunk-by-both-terms": "The pull on the codes taken to move the encoder too.",
+    "vq-commitment-forgotten": "The commitment term left out of the loss.",
+    "shannon-two-to-the-nats": "2 to the entropy in nats in Shannon's bound.",
+    "quantiser-meets-shannon": "Shannon's bound on the distortion quoted for a quantiser of one number at a time.",
     "uniform-quantiser": "Equally likely cells taken for the best ones.",
     "codes-equally-likely": "log K nats charged for a code, however rarely it is used.",
     "quantiser-beats-shannon": "Shannon's bound on distortion, the wrong way round.",
