@@ -82,6 +82,9 @@ def noisy(seed: int, name: str, function: Callable[..., Any], args: tuple[Any, .
             return result
         with torch.no_grad():
             scale = function(*_map(torch.abs, args), **_map(torch.abs, kwargs)).abs()
+            if name in ("mean", "nanmean") and not result.is_complex():  # a whole sum, and one quotient
+                parts = function(*_map(lambda x: (x != x.round()).to(x.dtype), args), **kwargs)
+                scale = scale.masked_fill(parts == 0, 0.0)
         return _off(result, scale, FEW, phase)
     if name in BY_HAND:
         return _map(lambda part: _off(part, part.detach().abs(), FEW, phase), result)

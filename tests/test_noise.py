@@ -76,6 +76,7 @@ def test_what_every_machine_computes_alike_stays():
         lambda x: x.long() @ x.long().T,
         lambda x: x @ x.T,
         lambda x: (x * 0).exp(),
+        lambda x: (x > 3).double().mean(0),
         lambda x: torch.cdist(x.repeat(9, 1), x.repeat(9, 1)).diagonal(),
         lambda x: torch.linalg.eigh(torch.diag(x[0] + 0.3)).eigenvalues,
         lambda x: torch.tensor([-torch.inf], dtype=torch.float64).exp(),
