@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test noise chapters lab bench mutants address lock install clean
+.PHONY: help book test versions noise chapters lab bench mutants address lock install clean
 
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --retries 2
@@ -31,6 +31,16 @@ test: $(STAMP)
 	$(PY) -m pytest tests
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg chapters
+
+## make versions WITH=oldest   `make test` with the oldest versions that pyproject.toml allows, the newest, or colab's
+versions:
+	@$(PYTHON) tests/versions.py $(WITH) > /dev/null
+	rm -rf .venv-versions
+	$(PYTHON) -m venv .venv-versions
+	.venv-versions/bin/python $(PIP) install -q -e $(EXTRAS) $$($(PYTHON) tests/versions.py $(WITH)) \
+	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	cp requirements.lock .venv-versions/.installed
+	$(MAKE) --no-print-directory test PY=.venv-versions/bin/python STAMP=.venv-versions/.installed
 
 ## make noise SEED=0       chapters as another machine might round them: they must print the same; CHAPTERS=… for some
 noise: $(STAMP)
@@ -64,7 +74,7 @@ lock:
 
 ## make clean              remove everything the commands above made, the environment included
 clean:
-	rm -rf _build .venv .venv-lock benchmarks/.venv build dgmlib.egg-info .pytest_cache .ruff_cache
+	rm -rf _build .venv .venv-lock .venv-versions benchmarks/.venv build dgmlib.egg-info .pytest_cache .ruff_cache
 
 # The stamp is a copy of the lock and is written last: a half-built environment, or one of another lock, is built anew.
 $(STAMP): requirements.lock
