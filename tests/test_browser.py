@@ -30,7 +30,8 @@ def site(tmp_path_factory) -> Path:
         if not built.exists():
             jupyter_book = Path(sys.executable).with_name("jupyter-book")
             command = [jupyter_book, "build", ROOT, "--path-output", output, "-W", "-n", "--keep-going"]
-            result = subprocess.run(command, capture_output=True, text=True)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            result = subprocess.run(command, capture_output=True, text=True, env=environment)
             assert result.returncode == 0, result.stderr[-4000:]
             built.touch()
     return output / "_build" / "html"
