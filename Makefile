@@ -10,12 +10,13 @@ TORCH_INDEX ?=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test versions noise chapters lab bench mutants address lock install clean
+.PHONY: help book test nbval versions noise chapters lab bench mutants address lock install clean
 
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --retries 2
 STAMP := .venv/.installed
 PEERS := diffusers==0.42.1 nflows==0.14 pythae==0.1.2 zuko==1.6.0
+PYTEST := $(PY) -m pytest -n logical --maxprocesses 4
 TORCH := $(shell grep '^torch==' requirements.lock)
 
 help:
@@ -28,9 +29,13 @@ book: $(STAMP)
 
 ## make test               the unit tests, the book's tests, and every chapter against its committed outputs
 test: $(STAMP)
-	$(PY) -m pytest tests
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
-	    --nbval-sanitize-with=tests/nbval_sanitize.cfg chapters
+	$(PYTEST) --dist worksteal tests
+	@$(MAKE) --no-print-directory nbval
+
+## make nbval              only the chapters; CHAPTERS=chapters/09_variational_autoencoders.ipynb for one
+nbval: $(STAMP)
+	$(PYTEST) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg $(CHAPTERS)
 
 ## make versions WITH=oldest   `make test` with the oldest versions that pyproject.toml allows, the newest, or colab's
 versions:
@@ -43,9 +48,8 @@ versions:
 	$(MAKE) --no-print-directory test PY=.venv-versions/bin/python STAMP=.venv-versions/.installed
 
 ## make noise SEED=0       chapters as another machine might round them: they must print the same; CHAPTERS=… for some
-noise: $(STAMP)
-	DGM_NOISE=$(SEED) $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
-	    --nbval-sanitize-with=tests/nbval_sanitize.cfg $(CHAPTERS)
+noise:
+	@DGM_NOISE=$(SEED) $(MAKE) --no-print-directory nbval
 
 ## make lab                JupyterLab on the chapters
 lab: $(STAMP)

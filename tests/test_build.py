@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -146,11 +147,17 @@ RUNS = {
 }
 
 
-def build(root: Path) -> subprocess.CompletedProcess:
+def start(root: Path) -> subprocess.Popen:
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", root, "-W", "-n", "--keep-going"]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, cwd=root)
+    environment, pipe = {**os.environ, "PYTHONPATH": str(root)}, subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=root)
+
+
+def build(root: Path) -> subprocess.CompletedProcess:
+    process = start(root)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 class Text(HTMLParser):
@@ -287,6 +294,36 @@ def test_a_second_build_reads_what_changed_and_corrects_every_number(tmp_path):
     site = tmp_path / "_build" / "html"
     assert "It continues (1.2)" in Text(site / "chapters" / f"02_{PLAN[1]['slug']}.html").text
     assert "(1.1) eq-new" in Text(site / "book" / "equations.html").text
+
+
+def test_a_build_killed_while_it_writes_is_followed_by_one_that_works(tmp_path):
+    stub_book(tmp_path, PLAN[:6])
+    process, site = start(tmp_path), tmp_path / "_build" / "html"
+    while not list((site / "chapters").glob("*.html")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (site / "searchindex.js").exists()
+    again = build(tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(list((site / "chapters").glob("*.html"))) == 6
+
+
+def search_index(root: Path) -> dict:
+    text = (root / "_build" / "html" / "searchindex.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+
+
+def test_a_build_that_writes_one_page_keeps_the_search_index_whole(tmp_path):
+    stub_book(tmp_path, PLAN[:1])
+    assert build(tmp_path).returncode == 0
+    before = search_index(tmp_path)
+    assert any("stub_01" in name for name in before["indexentries"])
+    (tmp_path / "_build" / "html" / "book" / "notation.html").unlink()  # nothing has changed, one page is missing
+    again = build(tmp_path)
+    assert again.returncode == 0 and "0 added, 0 changed, 0 removed" in again.stdout
+    assert search_index(tmp_path) == before
 
 
 MISTAKES = {

@@ -12,41 +12,34 @@ from dgmlib.checkpoint import save_checkpoint
 from dgmlib.classifier import ConvClassifier, accuracy, augmented, load_classifier, scrambled, unit_scale
 
 NAMES = {"digits": (0.98, 0.98, 0.90), "mnist": (0.99, 0.98, 0.98)}  # floors: grey, dequantised, black and white
-each_name = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.skipif(
-                not data.cached(name),
-                reason=f"{name} is not in the cache folder: set DGMLIB_DATA to a folder that has it",
-            ),
-        )
-        for name in NAMES
-    ],
-)
+STANDIN = (0.80, 0.80, 0.80)  # of scikit-learn's digits, enlarged, where MNIST is not at hand
+each_name = pytest.mark.parametrize("name", NAMES)
 
 
 # --- the shipped weights --------------------------------------------------------------------------------------------
 
 
 @each_name
-def test_shipped_weights_know_the_test_images_in_every_form(name):
+def test_shipped_weights_know_the_test_images_in_every_form(name, at_hand):
+    published = at_hand(name)
+    grey_floor, dequantised_floor, black_floor = NAMES[name] if published else STANDIN
     images, judge = data.load(name), load_classifier(name)
     x, y = unit_scale(images.test, images.levels), images.test_labels
     correct = judge.probabilities(x).argmax(1) == y
-    assert float(correct.double().mean()) >= NAMES[name][0]
-    noted = judge.provenance["accuracy"]["test"]
-    assert float(correct.double().mean()) == pytest.approx(noted, abs=0.0041)  # another machine may round one image off
+    assert float(correct.double().mean()) >= grey_floor
+    if published:  # another machine may round one image off
+        noted = judge.provenance["accuracy"]["test"]
+        assert float(correct.double().mean()) == pytest.approx(noted, abs=0.0041)
     x, y, grey = x[-1000:], y[-1000:], images.test[-1000:]
-    assert accuracy(judge, data.dequantize(grey, images.levels, generator=rng()), y) >= NAMES[name][1]
-    assert accuracy(judge, (x >= 0.5).to(x.dtype), y) >= NAMES[name][2]
+    assert accuracy(judge, data.dequantize(grey, images.levels, generator=rng()), y) >= dequantised_floor
+    assert accuracy(judge, (x >= 0.5).to(x.dtype), y) >= black_floor
     assert accuracy(judge, x, y.roll(1)) < 0.2
-    assert judge.recognised(x).share > 0.95
+    assert judge.recognised(x).share > (0.95 if published else 0.5)
 
 
 @each_name
-def test_pictures_of_noise_are_not_recognised(name):
+def test_pictures_of_noise_are_not_recognised(name, at_hand):
+    at_hand(name)
     images, judge = data.load(name), load_classifier(name)
     x = unit_scale(images.test[:1000], images.levels)
     noise = torch.rand(1000, *x.shape[1:], generator=rng())
@@ -55,11 +48,11 @@ def test_pictures_of_noise_are_not_recognised(name):
     assert judge.recognised(scrambled(x, rng(1))).share < 0.1
 
 
-@pytest.mark.skipif(not data.cached("binarized_mnist"), reason="binarized_mnist is not in the cache folder")
-def test_fixed_binarisation_sorts_its_test_images_by_digit():
+def test_fixed_binarisation_sorts_its_test_images_by_digit(at_hand):
+    zeros, fewest = (270, 5) if at_hand("binarized_mnist") else (150, 0)
     judge, images = load_classifier("mnist"), data.load("binarized_mnist")
-    assert judge.recognised(images.test[:300].float()).counts[0] > 270
-    assert judge.recognised(data.subset(images.test, 300, generator=rng()).float()).counts.min() > 5
+    assert judge.recognised(images.test[:300].float()).counts[0] > zeros
+    assert judge.recognised(data.subset(images.test, 300, generator=rng()).float()).counts.min() > fewest
 
 
 def test_loading_leaves_the_global_generator_alone():

@@ -134,8 +134,8 @@ def test_a_thousand_images_come_back_exactly_in_as_many_bits_as_they_cost(model,
     assert code[:4] == b"DGM4" and coding.HEADER.size == 24
 
 
-@pytest.mark.skipif(not data.cached("binarized_mnist"), reason="binarized_mnist is not in the cache folder")
-def test_a_thousand_real_test_images_come_back_exactly():
+def test_a_thousand_real_test_images_come_back_exactly(at_hand):
+    published = at_hand("binarized_mnist")
     images, rng = data.load("binarized_mnist"), torch.Generator().manual_seed(0)
     x = data.subset(images.test, 1000, generator=rng).flatten(1).float()
     model = FVSBN(784)
@@ -144,7 +144,8 @@ def test_a_thousand_real_test_images_come_back_exactly():
         bits = -float(model.double().log_prob(x.double()).sum()) / math.log(2)
     code = encode(model, x)
     assert torch.equal(decode(model, code).float(), x)
-    assert 250_000 < bits < 350_000 and -1 < 8 * (len(code) - coding.HEADER.size) - bits < 2 + 8
+    assert 250_000 < bits < 350_000 or not published
+    assert -1 < 8 * (len(code) - coding.HEADER.size) - bits < 2 + 8
 
 
 @pytest.mark.parametrize("make", [lambda: FVSBN(12), lambda: NADE(12, 5), lambda: Table(12), lambda: MADE(12, (9, 9))])

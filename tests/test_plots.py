@@ -53,7 +53,7 @@ def test_the_ruler_sees_red_beside_green():
     assert gap < 15 < nearest({"red": "#C04040", "green": "#708020"}, "all cones")[1]
 
 
-@pytest.mark.parametrize("name", COLORS.keys() - {"muted"})
+@pytest.mark.parametrize("name", [name for name in COLORS if name != "muted"])
 def test_colors_stand_out_from_white(name):
     luminance = RGB_TO_XYZ[1] @ linear(COLORS[name])
     assert 1.05 / (luminance + 0.05) > 3  # what WCAG 2.1 asks of graphics

@@ -91,6 +91,65 @@ def test_ci_runs_the_readme_s_test_command():
     assert re.search(r"^make test\b", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
+SETTINGS = {
+    "OMP_NUM_THREADS=2",
+    "ATEN_CPU_CAPABILITY=default",
+    "MKL_CBWR=COMPATIBLE",
+    "MKL_ENABLE_INSTRUCTIONS=AVX2",
+    "DGM_SEED=1",
+    "DGM_NOISE=0",
+}
+FAKE_MAKE = """#!/usr/bin/env bash
+env | grep -E '^({names})=' | tr '\\n' ' ' >> "{log}"
+echo "| $*" >> "{log}"
+"""
+
+
+def ci(folder: Path, day: int, *arguments: str) -> list[tuple[set[str], str]]:
+    """What .ci/run asks of `make` on a day, in a tree of seven chapters: (settings, arguments)."""
+    (folder / ".ci").mkdir()
+    (folder / "chapters").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", folder / ".ci")
+    for number in range(1, 8):
+        (folder / "chapters" / f"0{number}_x.ipynb").touch()
+    log, names = folder / "log", "|".join(setting.split("=")[0] for setting in SETTINGS)
+    tools = {"make": FAKE_MAKE.format(names=names, log=log), "date": f"#!/bin/sh\necho {day * 86400 + 7}\n"}
+    for name, text in (tools | {"chromium": "#!/bin/sh\n"}).items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k not in names.split("|")}
+    environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    script = ["bash", folder / ".ci" / "run", *arguments]
+    subprocess.run(script, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    lines = [line.split("| ") for line in log.read_text().splitlines()]
+    return [(set(settings.split()), asked) for settings, asked in lines]
+
+
+def test_ci_runs_each_chapter_under_each_setting_within_three_days(tmp_path):
+    seen = []
+    for day in range(100, 103):
+        (tmp_path / str(day)).mkdir()
+        first, *others = ci(tmp_path / str(day), day)
+        assert first == (set(), "test")
+        assert {setting for settings, _ in others for setting in settings} == SETTINGS
+        assert len(others) == len(SETTINGS) and len({asked for _, asked in others}) == 1
+        seen += re.findall(r"\d\d_x", others[0][1])
+    assert sorted(seen) == [f"0{number}_x" for number in range(1, 8)]
+    (tmp_path / "all").mkdir()
+    everything = ci(tmp_path / "all", 100, "all")[1:]
+    assert all(len(re.findall(r"\d\d_x", asked)) == 7 for _, asked in everything)
+
+
+def test_what_the_workflows_run_of_others_is_pinned_by_hash():
+    used = [
+        line.split("uses:")[1]
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "uses:" in line
+    ]
+    assert used and all(re.fullmatch(r" [\w/-]+@[0-9a-f]{40} # v[\d.]+", action) for action in used)
+
+
 # --- one list of packages --------------------------------------------------------------------------------------------
 
 
