@@ -1,7 +1,7 @@
 """The measured runs: what the commands `python -m dgmlib.…` wrote into book/results, read again and shown as a table.
 
-A run from code that no commit holds is not shown. Runs that differ in their seed alone are one line: their mean, its
-spread over the seeds, and every seed's number.
+A run from code that no commit holds is told to be one, and ranked nowhere. Runs that differ in their seed alone are one
+line: their mean, its spread over the seeds, and every seed's number.
 """
 
 import html
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FOLDER = Path("../book/results")  # as seen from chapters/
+UNCOMMITTED = "made from code that no commit holds, so to be measured again"
 
 
 class Run(NamedTuple):
@@ -59,9 +60,9 @@ class Run(NamedTuple):
         return f"{self.mean:.{digits}f} ± {self.spread:.{digits}f} (seeds {seeds}: {each})"
 
     def minutes_of(self, kind: str) -> str:
-        """Minutes a seed, of the "processor" or on the "wall"."""
+        """Minutes a seed, of the "processor" or on the "wall"; a dash where they were not noted."""
         each = [row["minutes"][kind] for row in self.rows]
-        return f"{sum(each) / len(each):.1f}"
+        return "–" if None in each else f"{sum(each) / len(each):.1f}"
 
 
 def read(folder: Path = FOLDER) -> list[Run]:
@@ -119,7 +120,7 @@ def measured(*names: str, folder: Path = FOLDER) -> Table:
     rows = []
     for run in (runs[name] for name in names):
         also = "\n".join(f"{what}: {told(value)}" for what, value in run.also.items())
-        result = run.result if run.clean else "not shown: made from code that no commit holds"
+        result = run.result if run.clean else f"{run.result}, {UNCOMMITTED}"
         rows.append(
             [
                 f"{run.model}, {run.parameters:,} parameters",

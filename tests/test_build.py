@@ -257,7 +257,7 @@ def test_other_pages(thirty):
     assert rows[2].replace("'", "’") == ours and rows[3] == "3 1.27 their stub exact Stub et al. (2020) †"
     assert rows[5:9] == ["0 the bound 1.500", "0 units 3 of 4", "1 the bound 1.500", "1 units 3 of 4"]
     assert "python -m dgmlib.stubs --seed 1" in results.text and "1,234 parameters" in results.text
-    assert "no stub" not in results.text and "code that no commit holds: stub_dirty" in results.text
+    assert "no stub" not in results.text and "1.200 (seed 0), made from code that no commit holds" in results.text
     landing = Text(thirty / "book" / "index.html")
     assert landing.text.count("42 s") == 30 and "(to come)" not in landing.text
     foot = Text(thirty / "chapters" / f"{PLAN[2]['number']}_{PLAN[2]['slug']}.html")

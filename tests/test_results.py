@@ -48,9 +48,14 @@ def test_a_table_names_each_number(folder):
     assert page.count("<tr>") == 2 and "<th>result</th>" in page and "-ELBO: 93.25<br>units: 3" in page
 
 
-def test_what_no_commit_holds_is_not_shown(folder):
+def test_what_no_commit_holds_is_told(folder):
     text = repr(measured("bits", "nowhere", folder=folder))
-    assert text.count("not shown: made from code that no commit holds") == 2 and "1.5" not in text
+    assert text.count("(seed 0), made from code that no commit holds, so to be measured again") == 2
+
+
+def test_minutes_that_were_not_noted_are_a_dash(folder):
+    (folder / "bits.json").write_text(json.dumps(ROW | {"model": "flow", "minutes": {"processor": 2.0, "wall": None}}))
+    assert [read(folder)[0].minutes_of(kind) for kind in ("processor", "wall")] == ["2.0", "–"]
 
 
 def test_unknown_runs_and_a_missing_folder_are_told(folder):

@@ -163,9 +163,10 @@ def reproductions(course: Course) -> Iterator[str]:
         rows.sort(key=lambda row: float(re.search(r"[\d.]+", row[0])[0]))
         ranked = [[str(rank), *row] for rank, row in enumerate(rows, 1)]
         yield from table(["rank", "value", "model", "kind", "source", "our minutes"], ranked)
-    for run in shown:
+    for run in [*shown, *(run for run in runs if not run.clean)]:
         yield f"## {run.title}: {run.model}, {run.data}\n"
-        yield f"{run.measure[0].upper() + run.measure[1:]}: **{run.result}**.\n"
+        verdict = f"**{run.result}**" if run.clean else f"{run.result}, {results.UNCOMMITTED}"
+        yield f"{run.measure[0].upper() + run.measure[1:]}: {verdict}.\n"
         also = [[row["seed"], what, results.told(value)] for row in run.rows for what, value in row["also"].items()]
         if also:
             yield from table(["seed", "also measured", "result"], [list(map(str, row)) for row in also])
@@ -174,13 +175,11 @@ def reproductions(course: Course) -> Iterator[str]:
         facts += [f"{run.minutes_of('processor')} processor minutes a seed, {run.minutes_of('wall')} on the wall"]
         yield "; ".join(facts) + ".\n"
         for row in run.rows:
-            yield f"Made on {row['date']} at commit `{row['commit'][:10]}` by\n\n```text\n{row['command']}\n```\n"
+            commit = f"`{row['commit'][:10]}`" + ", changed since," * row["commit"].endswith("-dirty")
+            yield f"Made on {row['date']} at commit {commit} by\n\n```text\n{row['command']}\n```\n"
         picture = course.root / "book" / "results" / f"{run.name}.png"
         if picture.exists():
             yield f"![Figure of the run: {run.title}](results/{run.name}.png)\n"
-    if len(shown) < len(runs):
-        names = ", ".join(run.name for run in runs if not run.clean)
-        yield f"Not shown, since made from code that no commit holds: {names}.\n"
 
 
 def bug_museum(course: Course) -> Iterator[str]:

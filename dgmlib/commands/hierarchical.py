@@ -136,7 +136,7 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images) -> N
         measure=measure,
         ours=nll,
         also=also,
-        table="binarised MNIST" if options.data == "binarized_mnist" else None,
+        table=None if options.test_images else {"binarized_mnist": "binarised MNIST"}.get(options.data),
         minutes=best.minutes,
     )
     plots.style()
