@@ -54,7 +54,7 @@ from dgmlib.vae import normal_log_prob
 
 @checked
 def draw_times(
-    x0: Float[Tensor, "batch *event"],
+    x0: Float[Tensor, "batch d *event"],
     n_steps: int,
     probs: Float[Tensor, " steps"] | None = None,
     *,
@@ -79,7 +79,7 @@ def draw_times(
 @checked
 def eps_loss(
     network: Denoiser,
-    x0: Float[Tensor, "batch *event"],
+    x0: Float[Tensor, "batch d *event"],
     t: Float[Tensor, " batch"],
     schedule: Schedule,
     *,
@@ -97,7 +97,7 @@ def eps_loss(
 @checked
 def v_loss(
     network: Denoiser,
-    x0: Float[Tensor, "batch *event"],
+    x0: Float[Tensor, "batch d *event"],
     t: Float[Tensor, " batch"],
     schedule: Schedule,
     *,
@@ -145,20 +145,20 @@ def bound_weights(
 
 
 @checked
-def prior_kl(x0: Float[Tensor, "batch *event"], schedule: Schedule, t: float = 1.0) -> Float[Tensor, " batch"]:
+def prior_kl(x0: Float[Tensor, "batch d *event"], schedule: Schedule, t: float = 1.0) -> Float[Tensor, " batch"]:
     """L_T = KL(q(x_T | x_0) || N(0, I)) in nats: what the chain still knows of x_0 when it ends.
 
     Implements :eq:`eq-diff-prior-term`. Raises ValueError (a time without noise).
     """
-    alpha, sigma = float(schedule.alpha(t)), need_positive(f"sigma({t})", float(schedule.sigma(t)))
+    alpha, sigma = float(schedule.alpha(t)), need_positive(f"sigma at t = {t}", float(schedule.sigma(t)))
     constant = sigma**2 - 1 - 2 * math.log(sigma)
     return 0.5 * ((alpha * x0).square() + constant).flatten(1).sum(1)
 
 
 @checked
 def step_kl(
-    x0: Float[Tensor, "batch *event"],
-    guess: Float[Tensor, "batch *event"],
+    x0: Float[Tensor, "batch d *event"],
+    guess: Float[Tensor, "batch d *event"],
     schedule: Schedule,
     s: float,
     t: float,
@@ -182,6 +182,11 @@ def _need_variance(variance: Tensor | float, x: Tensor) -> None:
     need_positive("variance", variance)
 
 
+def _need_variances(variances: PerStep, n: int) -> None:
+    for variance in need_entries("variances", variances, n):
+        need_positive("variances", variance)
+
+
 def _log_normal(x: Tensor, mean: Tensor, variance: Tensor | float) -> Float[Tensor, " batch"]:
     _need_variance(variance, x)
     log_var = torch.as_tensor(variance, dtype=x.dtype, device=x.device).log().expand_as(x)
@@ -190,8 +195,8 @@ def _log_normal(x: Tensor, mean: Tensor, variance: Tensor | float) -> Float[Tens
 
 @checked
 def discretized_log_prob(
-    x: Float[Tensor, "batch *event"],
-    mean: Float[Tensor, "batch *event"],
+    x: Float[Tensor, "batch d *event"],
+    mean: Float[Tensor, "batch d *event"],
     variance: Float[Tensor, "..."] | float,
     levels: int,
 ) -> Float[Tensor, " batch"]:
@@ -206,6 +211,7 @@ def discretized_log_prob(
     if can_read(x) and not ((level - level.round()).abs() < 1e-3).logical_and(x.abs() < 1 + half / 2).all():
         raise ValueError(f"x has values off the {levels} levels from -1 to 1, expected grey values scaled by to_unit")
     _need_variance(variance, x)
+    x, mean = x.to(uniform_dtype(x.dtype)), mean.to(uniform_dtype(mean.dtype))
     std = torch.as_tensor(variance, dtype=x.dtype, device=x.device).sqrt()
     low = torch.where(x < half - 1, -math.inf, (x - half - mean) / std)
     high = torch.where(x > 1 - half, math.inf, (x + half - mean) / std)
@@ -217,7 +223,7 @@ def discretized_log_prob(
 @checked
 def kl_terms(
     denoiser: Denoiser,
-    path: Float[Tensor, "states batch *event"],
+    path: Float[Tensor, "states batch d *event"],
     schedule: Schedule,
     times: Sequence[float],
     variances: PerStep,
@@ -233,7 +239,7 @@ def kl_terms(
     """
     times = need_times(times, 0.0)
     *noisy, x0 = need_entries("path", path, len(times), "time")
-    need_entries("variances", variances, len(noisy))
+    _need_variances(variances, len(noisy))
     terms = [prior_kl(x0, schedule, times[0])]
     for x, (t, s), variance in zip(noisy, pairwise(times), variances, strict=True):
         guess = need_shape("the denoiser's answer", denoiser(x, x.new_full((len(x),), t)), tuple(x.shape))
@@ -249,7 +255,7 @@ def kl_terms(
 @checked
 def joint_terms(
     denoiser: Denoiser,
-    path: Float[Tensor, "states batch *event"],
+    path: Float[Tensor, "states batch d *event"],
     schedule: Schedule,
     times: Sequence[float],
     variances: PerStep,
@@ -260,7 +266,7 @@ def joint_terms(
     must be one of `forward_path`; columns and refusals as in `kl_terms`.
     """
     times = need_times(times, 0.0)
-    need_entries("path", path, len(times), "time"), need_entries("variances", variances, len(times) - 1)
+    need_entries("path", path, len(times), "time"), _need_variances(variances, len(times) - 1)
     terms = [-_log_normal(path[0], torch.zeros_like(path[0]), 1.0)]
     for (x, below), (t, s), variance in zip(pairwise(path), pairwise(times), variances, strict=True):
         c_x, c_0, _ = (float(number) for number in posterior(schedule, s, t))
@@ -274,7 +280,7 @@ def joint_terms(
 @torch.no_grad()
 def error_curve(
     denoiser: Denoiser,
-    x0: Float[Tensor, "batch *event"],
+    x0: Float[Tensor, "batch d *event"],
     schedule: Schedule,
     times: Sequence[float],
     n: int,
@@ -304,13 +310,13 @@ def error_curve(
 @torch.no_grad()
 def walk(
     denoiser: Denoiser,
-    x: Float[Tensor, "batch *event"],
+    x: Float[Tensor, "batch d *event"],
     times: Sequence[float],
     steps: Steps,
     *,
     generator: torch.Generator | None = None,
     callback: Callable[[Tensor, float], None] | None = None,
-) -> Float[Tensor, "batch *event"]:
+) -> Float[Tensor, "batch d *event"]:
     """Take the steps x <- c_x x + c_0 denoiser(x, t) + sqrt(variance) z from `x`, which stands at times[0].
 
     `callback(x, t)` sees each state arrived at, and its time. Not differentiable. Raises ValueError (as many steps as
@@ -336,14 +342,14 @@ def walk(
 @checked
 def ancestral(
     denoiser: Denoiser,
-    x: Float[Tensor, "batch *event"],
+    x: Float[Tensor, "batch d *event"],
     schedule: Schedule,
     times: Sequence[float],
     *,
     variance: str | PerStep = "posterior",
     generator: torch.Generator | None = None,
     callback: Callable[[Tensor, float], None] | None = None,
-) -> Float[Tensor, "batch *event"]:
+) -> Float[Tensor, "batch d *event"]:
     """DDPM's sampler from `x`, which stands at times[0], to times[-1]: see `ancestral_steps` and `walk`.
 
     Ho, Jain & Abbeel (2020), algorithm 2.
@@ -354,14 +360,14 @@ def ancestral(
 @checked
 def ddim(
     denoiser: Denoiser,
-    x: Float[Tensor, "batch *event"],
+    x: Float[Tensor, "batch d *event"],
     schedule: Schedule,
     times: Sequence[float],
     *,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
     callback: Callable[[Tensor, float], None] | None = None,
-) -> Float[Tensor, "batch *event"]:
+) -> Float[Tensor, "batch d *event"]:
     """DDIM's sampler from `x`, which stands at times[0], to times[-1]: see `ddim_steps` and `walk`.
 
     Song, Meng & Ermon (2021), equation 12.
@@ -385,7 +391,7 @@ def to_unit(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
 @torch.no_grad()
 def bits_per_dim_terms(
     denoiser: Denoiser,
-    x0: Float[Tensor, "batch *event"],
+    x0: Float[Tensor, "batch d *event"],
     errors: Float[Tensor, "steps n"],
     schedule: Schedule,
     times: Sequence[float],
@@ -399,7 +405,7 @@ def bits_per_dim_terms(
     Implements :eq:`eq-diff-bits`. `errors` is the `error_curve` of images like `x0`, of which each draw takes an equal
     share for its L_0. Raises ValueError (fewer images than draws, and as `expected_terms`, `discretized_log_prob`).
     """
-    need_between("the number of draws", errors.shape[1], 1, len(x0))
+    need_between("the number of columns of errors", errors.shape[1], 1, len(need_finite("x0", x0)))
     power = x0.double().square().mean().item()
     terms = torch.stack([expected_terms(column, schedule, times, variances, power) for column in errors.unbind(1)])
     x0 = x0[: len(x0) // len(terms) * len(terms)]

@@ -67,6 +67,7 @@ def logistic_mixture_cdf(
 
     Implements :eq:`eq-logistic-cdf`.
     """
+    need_count("levels", levels, 2)
     logits, means, log_scales = params[..., None, :].chunk(3, -1)
     edges = torch.arange(levels - 1, dtype=params.dtype, device=params.device)[:, None] + 0.5
     return (logits.softmax(-1) * ((edges - means) * (-log_scales).exp()).sigmoid()).sum(-1)
@@ -85,7 +86,7 @@ def causal_mask(
     j * channels // n. At the centre a feature of channel a sees features of channels before a (kind "A"), or up to and
     including a ("B"). van den Oord, Kalchbrenner & Kavukcuoglu (2016).
     """
-    _need_odd("rows", rows), _need_odd("columns", columns)
+    _need_odd("rows", rows), _need_odd("columns", columns), need_count("channels", channels)
     need_option("kind", kind, ("A", "B"))
     for name, count in (("c_in", c_in), ("c_out", c_out)):
         if need_count(name, count, channels) % channels:
@@ -110,8 +111,9 @@ class MaskedConv2d(nn.Conv2d):
 
     @checked
     def __init__(self, c_in: int, c_out: int, rows: int, columns: int, kind: str, channels: int = 1):
+        mask = causal_mask(rows, columns, kind, c_in, c_out, channels)
         super().__init__(c_in, c_out, (rows, columns), padding=(rows // 2, columns // 2))
-        self.register_buffer("mask", causal_mask(rows, columns, kind, c_in, c_out, channels), persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
 
     @checked
     def forward(self, x: Image) -> Features:
@@ -142,6 +144,7 @@ class PixelModel(nn.Module, Density):
         self.levels, self.mixtures = need_count("levels", levels, 2), mixtures
         self.n_params = levels if mixtures is None else 3 * need_count("mixtures", mixtures)
         self.n_classes = n_classes if n_classes is None else need_count("n_classes", n_classes)
+        need_count("features", features)
         self.head = nn.Sequential(
             nn.SiLU(),
             MaskedConv2d(features, features, 1, 1, "B", channels),
@@ -316,6 +319,8 @@ def gated_unit(a: Float[Tensor, "batch two_f *event"]) -> Float[Tensor, "batch f
 
     Implements :eq:`eq-gated-unit`. van den Oord et al. (2016), Conditional PixelCNN.
     """
+    if a.shape[1] % 2:
+        raise ValueError(f"a has {a.shape[1]} features, expected an even number")
     return a[:, 0::2].tanh() * a[:, 1::2].sigmoid()
 
 
@@ -331,7 +336,14 @@ class GatedLayer(nn.Module):
     @checked
     def __init__(self, c_in: int, features: int, kernel: int, kind: str, channels: int, n_classes: int | None):
         super().__init__()
-        self.reach, self.residual = kernel // 2, kind == "B"
+        for name, count in {
+            "c_in": c_in,
+            "features": features,
+            "channels": channels,
+            "n_classes": n_classes or 1,
+        }.items():
+            need_count(name, count)
+        self.reach, self.residual = _need_odd("kernel", kernel) // 2, kind == "B"
         self.vertical = nn.Conv2d(c_in, 2 * features, (self.reach + 1, kernel))
         self.horizontal = MaskedConv2d(c_in, 2 * features, 1, kernel, kind, channels)
         self.link = nn.Conv2d(2 * features, 2 * features, 1)

@@ -62,7 +62,7 @@ class Recurrent(nn.Module, Density):
     def start(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """The input of the first step and the empty summary."""
         like = self.head.weight
-        first = torch.stack([like.new_zeros(n), like.new_ones(n)], 1)
+        first = torch.stack([like.new_zeros(need_count("n", n)), like.new_ones(n)], 1)
         return first, like.new_zeros(n, self.hidden), like.new_zeros(n, self.hidden)
 
     @checked
@@ -136,7 +136,7 @@ class DiagonalLSTM(nn.Module):
     @checked
     def __init__(self, c_in: int, hidden: int):
         super().__init__()
-        self.inputs = nn.Conv2d(c_in, 4 * hidden, 1)
+        self.inputs = nn.Conv2d(need_count("c_in", c_in), 4 * need_count("hidden", hidden), 1)
         self.memory = nn.Conv1d(hidden, 4 * hidden, 2, bias=False)
 
     @checked
@@ -160,7 +160,7 @@ class PixelRNN(PixelModel):
     @checked
     def __init__(self, shape: tuple[int, int, int], hidden: int, *, levels: int = 2):
         need_option("the number of channels", shape[0], (1,))
-        super().__init__(shape, levels, features=hidden)
+        super().__init__(shape, levels, features=need_count("hidden", hidden))
         self.first = MaskedConv2d(1, hidden, 3, 3, "A")
         self.left, self.right = DiagonalLSTM(hidden, hidden), DiagonalLSTM(1, hidden)
 

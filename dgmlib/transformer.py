@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Integer, Shaped
 from torch import Tensor, nn
 
-from dgmlib.core import Density, by_blocks, checked, need_count, need_levels, need_shape, uniform_dtype
+from dgmlib.core import Density, by_blocks, checked, need_count, need_levels, need_shape, need_unit, uniform_dtype
 from dgmlib.nets import MLP
 from dgmlib.sequential import categorical_draw
 
@@ -93,7 +93,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         if need_count("width", width) % need_count("n_heads", n_heads):
             raise ValueError(f"width is {width}, expected a multiple of n_heads = {n_heads}")
-        self.n_heads = n_heads
+        self.width, self.n_heads = width, n_heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -126,6 +126,7 @@ class Block(nn.Module):
     @checked
     def __init__(self, width: int, n_heads: int):
         super().__init__()
+        self.width = need_count("width", width)
         self.norm_1, self.attention = nn.LayerNorm(width), CausalSelfAttention(width, n_heads)
         self.norm_2, self.mlp = nn.LayerNorm(width), MLP([width, 4 * width, width], nn.GELU)
 
@@ -166,6 +167,7 @@ class CausalTransformer(nn.Module, Density):
         super().__init__()
         self.n_values, self.length = need_count("n_values", n_values, 2), need_count("length", length)
         self.n_classes = None if n_classes is None else need_count("n_classes", n_classes)
+        need_count("width", width)
         self.token, self.start = nn.Embedding(n_values, width), nn.Embedding(n_classes or 1, width)
         self.place = nn.Parameter(0.1 * torch.randn(length, width))
         self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(need_count("depth", depth)))
@@ -207,7 +209,7 @@ class CausalTransformer(nn.Module, Density):
     @torch.no_grad()
     def draw(
         self,
-        x: Shaped[Tensor, "batch length"],
+        x: Integer[Tensor, "batch length"] | Float[Tensor, "batch length"],
         u: Float[Tensor, "batch length"],
         label: Integer[Tensor, " batch"] | None = None,
     ) -> Int64[Tensor, "batch length"]:
@@ -230,7 +232,7 @@ class CausalTransformer(nn.Module, Density):
 
         Raises: ValueError (shapes, labels, values out of range), TypeError (dtypes).
         """
-        x = torch.empty(u.shape, dtype=torch.int64, device=u.device)
+        x = torch.empty(need_unit("u", u).shape, dtype=torch.int64, device=u.device)
         known = 0 if given is None else given.shape[1]
         if given is not None and known:
             need_shape("given", given, (len(u), min(known, self.length)))

@@ -458,7 +458,7 @@ REFUSED = {
         lambda x, t: x[:, 0], torch.ones(2, 1), f64(0.1, 0.2), LINE
     ),
     "t reaches from 500 to 500, expected": lambda: diffusion.v_loss(echo, torch.ones(1, 2), f64(500.0), LINE),
-    "sigma(0.0) is 0.0, expected a number in (0.0": lambda: diffusion.prior_kl(torch.ones(2, 1), LINE, 0.0),
+    "sigma at t = 0.0 is 0.0, expected a number in (0.0": lambda: diffusion.prior_kl(torch.ones(2, 1), LINE, 0.0),
     "s is 0.0, expected a number in (0.0": lambda: diffusion.step_kl(ONE, ONE, LINE, 0.0, 0.5, 0.1),
     "s is 0.5 where t is 0.2, expected each s before": lambda: diffusion.step_kl(ONE, ONE, LINE, 0.5, 0.2, 0.1),
     "guess has shape (2,), expected (1, 1)": lambda: diffusion.step_kl(ONE, torch.ones(2), LINE, 0.1, 0.2, 0.1),
@@ -495,7 +495,7 @@ REFUSED = {
         echo, torch.ones(2, 1), [0.5, 0.0], noising.Steps([0.5], [0.5], [-1.0])
     ),
     "x has 2 NaN or infinite values": lambda: diffusion.ancestral(echo, torch.full((2, 1), math.nan), LINE, LONG),
-    "the number of draws is 4, expected a number in [1, 2]": lambda: diffusion.bits_per_dim_terms(
+    "the number of columns of errors is 4, expected a number in [1, 2]": lambda: diffusion.bits_per_dim_terms(
         echo, torch.ones(2, 1), torch.ones(2, 4), LINE, [0.5, 0.2, 0.0], torch.ones(2), 3
     ),
     "kind of variance is 'large'": lambda: diffusion.ancestral(echo, torch.ones(2, 1), LINE, LONG, variance="large"),
