@@ -182,9 +182,7 @@ def _kl(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, varia
     return step_kl(x0, guess, schedule, s, t, variance)
 
 
-def _kl_without_constant(
-    x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float
-) -> Tensor:
+def _kl_without_constant(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float) -> Tensor:
     _, c_0, _ = posterior(schedule, s, t)
     return ((c_0 * (x0 - guess)).square() / (2 * variance)).sum(1)
 

@@ -272,7 +272,7 @@ SUBJECTS = (
 )
 
 SLIPS = {
-    "hier-unit-noise": "A layer that leans on the one above given noise of variance 1 all the same: its own law widens.",
+    "hier-unit-noise": "A layer that leans on the one above given noise of variance 1 all the same: its law widens.",
     "hier-reversed-by-the-prior": "A step turned round with N(0, I) for the law that it starts from.",
     "hier-lower-layers-free": "The layers below the top pay no rate.",
     "hier-directions-mixed": "One rate from the way down and one from the way up, in one bound.",
