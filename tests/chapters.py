@@ -66,12 +66,27 @@ class Execution:
     def __init__(self, chapter: Chapter):
         self.name = chapter.slug
         self.cells: list[Cell] = []
+        self.unreal: list[str] = []  # wrong forms that are NaN or infinite everywhere
         self.namespace: dict[str, Any] = {"__name__": "__main__", "display": print}
         with in_chapter():
             for number, code in chapter.code:
                 cell = Cell.starting(number, without_magics(code), self.namespace)
-                cell.failed = cell.run(self.namespace, self.name)
+                with mock.patch.object(notebook, "_need_wrong", self._watched(number)):
+                    cell.failed = cell.run(self.namespace, self.name)
                 self.cells.append(cell)
+
+    def _watched(self, number: int) -> Callable[[Any], list[tuple[str, Any]]]:
+        """`_need_wrong`, noting the forms that hold no number: such a form is rejected by any check."""
+        need = notebook._need_wrong
+
+        def watched(wrong: Any) -> list[tuple[str, Any]]:
+            for key, form in need(wrong):
+                sides = form if isinstance(form, tuple) else (form,)
+                if not all(torch.as_tensor(side).isfinite().any() for side in sides):
+                    self.unreal.append(f"[{number}] {key}")
+            return need(wrong)
+
+        return watched
 
     def guards(self, label: str) -> list[Cell]:
         """The cells that check the equation `label`."""

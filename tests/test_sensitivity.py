@@ -13,11 +13,27 @@ from dgmlib import divergences
 from dgmlib.notebook import CheckFailed
 
 COURSE = Course(ROOT)
+# The late weights' mean is known in closed form; the museum's function can only draw them.
+EXCUSED = {("08", "[106] eq-ais up: ais-late-weight")}
 
 
-@pytest.mark.parametrize("chapter", COURSE.chapters.values(), ids=lambda chapter: chapter.slug)
-def test_every_check_feels_one_percent(chapter):
-    assert Sensitivity(COURSE, chapter).complaints() == []
+@pytest.fixture(scope="module", params=COURSE.chapters.values(), ids=lambda chapter: chapter.slug)
+def sensitivity(request):
+    """A chapter that is run once for all tests of it."""
+    return Sensitivity(COURSE, request.param)
+
+
+def test_every_check_feels_one_percent(sensitivity):
+    assert sensitivity.complaints() == []
+
+
+def test_every_bug_would_pass_if_it_were_right(sensitivity):
+    found = sensitivity.execution.rejected_though_right()
+    assert [complaint for complaint in found if (sensitivity.chapter.number, complaint) not in EXCUSED] == []
+
+
+def test_every_wrong_form_is_a_number_somewhere(sensitivity):
+    assert sensitivity.execution.unreal == []
 
 
 # --- the instrument itself, on a chapter of its own -----------------------------------------------------------------
@@ -139,6 +155,46 @@ def test_blind_checks_are_found_and_no_others(course):
     sensitivity = Sensitivity(tiny, tiny.chapters["01"])
     assert sensitivity.complaints() == BLIND
     assert sensitivity.complaints() == BLIND, "what was changed must be as it was"
+
+
+CONTROLS = """
+from dgmlib.bugs import wrong
+from dgmlib.divergences import kl_divergence
+p, q = torch.tensor([0.25, 0.75], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
+kl = (p * (p / q).log()).sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("cells", "complaints", "unreal"),
+    [
+        (["check.equal('eq-mean', kl_divergence(p, q), kl, wrong={'kl-mean': wrong('kl', 'kl-mean')(p, q)})"], [], []),
+        (["bad = wrong('kl', 'kl-mean')(p, q)", "check.equal('eq-mean', kl, kl, wrong={'kl-mean': bad})"], [], []),
+        # Retyped; at another input, where the right function is rejected as well; the museum's bug of another name.
+        (["check.equal('eq-mean', kl, kl, wrong={'kl-mean': kl / 2})"], ["[2] eq-mean: kl-mean"], []),
+        (
+            ["check.equal('eq-mean', kl, kl, wrong={'kl-mean': wrong('kl', 'kl-mean')(q, p)})"],
+            ["[2] eq-mean: kl-mean"],
+            [],
+        ),
+        (
+            ["check.equal('eq-mean', kl, kl, wrong={'kl-mean': wrong('kl', 'kl-sign')(p, q) * 2})"],
+            ["[2] eq-mean: kl-mean"],
+            [],
+        ),
+        (["check.at_most('eq-mean', 0, kl, wrong={'kl-sign': (0, wrong('kl', 'kl-sign')(p, q))})"], [], []),
+        (["check.equal('eq-mean', kl, kl, wrong={'E0-01': torch.log(-kl)})"], [], ["[2] E0-01"]),
+        (["check.at_most('eq-mean', 0, kl, wrong={'E0-01': (0, torch.log(-kl))})"], [], ["[2] E0-01"]),
+    ],
+)
+def test_controls_whose_right_twin_is_rejected_are_found(course, cells, complaints, unreal):
+    tiny = course([CELLS[0], CONTROLS, *cells])
+    execution = Execution(tiny.chapters["01"])
+    first = execution.cells[0].number
+    shifted = [text.replace("[2]", f"[{first + 2}]") for text in complaints]
+    assert execution.rejected_though_right() == shifted
+    assert execution.unreal == [text.replace("[2]", f"[{first + 2}]") for text in unreal]
+    assert execution.rejected_though_right() == shifted, "what was exchanged must be as it was"
 
 
 def test_a_broken_chapter_is_no_measurement(course):

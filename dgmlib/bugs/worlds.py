@@ -356,7 +356,7 @@ SUBJECTS = (
 SLIPS = {
     "evidence-at-the-prior-mean": "The likelihood at the latent's mean for its average over the latent.",
     "mixture-mean-of-logs": "The mean of the components' log-densities for the log of their mean.",
-    "score-weighted-by-the-prior": "The components' scores averaged with prior weights, not with responsibilities.",
+    "score-weighted-by-the-prior": "The components' scores averaged with prior weights, not with the responsibilities.",
     "mmse-of-a-line": "The error of the best straight-line guess for that of the best guess.",
     "marginal-bits-exchanged": "A table of two bits read with its axes exchanged.",
     "leftover-for-information": "What one variable leaves open about the other, for what it tells.",
