@@ -58,12 +58,13 @@ def adam_step(
     """(theta, (m, v)) after step t = 1, 2, ... of Adam, `moments` starting at zeros.
 
     Implements :eq:`eq-opt-adam`. m and v are running means of the gradient and of its square, each divided by the
-    weight 1 - beta^t that has come in so far. `weight_decay` shrinks theta apart from the gradient (AdamW). Equals
-    `torch.optim.Adam`, or `AdamW` with weight decay. NaN in a tensor passes through. Raises ValueError (shapes,
-    ranges), TypeError (`t` no int, moments in half precision). Kingma & Ba (2015); Loshchilov & Hutter (2019).
+    weight 1 - beta^t that has come in so far. With eps = 0 a gradient of 0 gives 0/0, NaN. `weight_decay` shrinks theta
+    apart from the gradient (AdamW). Equals `torch.optim.Adam`, or `AdamW` with weight decay; NaN passes through. Raises
+    ValueError (shapes, ranges), TypeError (`t` no int, moments in half precision). Kingma & Ba (2015); Loshchilov &
+    Hutter (2019).
     """
     _need_range(step_size)
-    need_between("eps", eps, 0.0, math.inf, open_ends=True)
+    need_between("eps", eps, 0.0, math.inf)
     need_between("weight_decay", weight_decay, 0.0, sys.float_info.max)
     need_count("t", t)
     for i, moment in enumerate(moments):  # in half precision a mean of a thousand steps stands still

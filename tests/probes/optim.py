@@ -25,7 +25,7 @@ CALLS = {
             "eps": 1e-8,
             "weight_decay": 0.1,
         },
-        OPEN,
+        OPEN | {"eps": {"zero"}},
     ),
     "contraction": (optim.contraction, {"curvature": f64(0.5, 2.0), "step_size": 0.1, "momentum": 0.5}),
     "best_momentum": (optim.best_momentum, {"low": 0.5, "high": 2.0}),
