@@ -152,6 +152,8 @@ class Autoencoder(nn.Module):
     @checked
     def decode(self, z: Float[Tensor, "batch k"]) -> Float[Tensor, "batch d"]:
         """What each code stands for."""
+        if isinstance(self.decoder, MLP):  # which would call it x
+            need_shape("z", need_like("z", z, self.decoder[0].weight), (len(z), self.decoder.d_in))
         return self.decoder(z)
 
     @checked

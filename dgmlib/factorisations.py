@@ -80,7 +80,7 @@ def d_separated(parents: Parents, a: Collection[int], b: Collection[int], given:
     topological_order(parents)
     for name, group in (("a", a), ("b", b), ("given", given)):
         if not all(isinstance(i, int) for i in group):
-            raise TypeError(f"{name} is {group!r}, expected indices of variables")
+            raise TypeError(f"{name} is a {type(group).__name__}, expected a set of variables' indices")
     a, b, given = set(a), set(b), set(given)
     if not a or not b or a & b or (a | b) & given or not a | b | given <= set(range(len(parents))):
         raise ValueError(f"a, b, given are {a}, {b}, {given}, expected disjoint sets of variables, a and b not empty")
