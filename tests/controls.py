@@ -178,7 +178,7 @@ class Reading:
         elif isinstance(wrong, ast.DictComp):
             sources = [wrong.key, *(loop.iter for loop in wrong.generators)]
             ids = dict.fromkeys(id for part in sources for id in self._strings(part, at))
-            yield from ((id, wrong.value) for id in ids)
+            yield from ((id, wrong) for id in ids)
         elif isinstance(wrong, ast.IfExp):
             yield from self.forms(wrong.body, at)
             yield from self.forms(wrong.orelse, at)

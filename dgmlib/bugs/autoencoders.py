@@ -302,6 +302,7 @@ SUBJECTS = (
 )
 
 SLIPS = {
+    "plain-axes-for-decayed": "The plain principal axes taken for a minimum under weight decay.",
     "reconstruction-mean-over-pixels": "The mean over pixels for the sum: a second term beside it weighs d times more.",
     "gradient-without-two": "The factor 2 of a square's derivative left out.",
     "pca-ascending": "Eigenvectors in the order in which `eigh` returns them: the least variance first.",
