@@ -360,13 +360,17 @@ class Diagnosis:
 
 
 @checked
-def diagnose(subject: str, function: Callable[..., Any]) -> Diagnosis:
+def diagnose(subject: str, function: Callable[..., Any], tell: str = "all") -> Diagnosis:
     """Say whether `function` computes what the library's function for `subject` does, or which known mistake it equals.
 
-    It is called on the subject's probes, and on nothing else.
+    It is called on the subject's probes, and on nothing else. Of a known mistake `tell` says one thing at a time, for
+    those who want to find the rest themselves: "symptom" (what one notices), "place" (where to look) or "cure"; "all"
+    names it, tells its story and the cure.
 
-    Raises: ValueError (no such subject, listing those there are), TypeError (not a function).
+    Raises: ValueError (no such subject, listing those there are; another `tell`), TypeError (not a function).
     """
+    if tell not in ("all", "symptom", "place", "cure"):
+        raise ValueError(f"tell is {tell!r}, expected 'all', 'symptom', 'place' or 'cure'")
     known = bugs.need_subject(subject)
     try:
         mine = outcome(function, known.probes)
@@ -377,10 +381,11 @@ def diagnose(subject: str, function: Callable[..., Any]) -> Diagnosis:
         return _tell(subject, "right", "is right")
     for bug in known.bugs:
         if alike(mine, outcome(bug.wrong, known.probes)):
-            cure = f" Cure: {bug.cure.rstrip('.')}" if bug.cure else ""
-            return _tell(
-                subject, "known bug", f"equals the known mistake {bug.id}: {bug.story.rstrip('.')}.{cure}", bug
-            )
+            if tell == "all":
+                said = f"equals the known mistake {bug.id}: {bug.story.rstrip('.')}. Cure: {bug.cure.rstrip('.')}"
+            else:
+                said = f"equals a known mistake. {tell.capitalize()}: {getattr(bug, tell)}"
+            return _tell(subject, "known bug", said, bug)
     return _tell(subject, "unknown", _pattern(mine, right))
 
 
