@@ -668,7 +668,7 @@ BLOCK = 2**26
 
 
 def by_blocks(f: Callable[..., Tensor], held: int, *rows: Tensor | None) -> Tensor:
-    """f(*rows) for an `f` that treats the rows apart, on as many at a time as need `BLOCK` numbers at `held` a row.
+    """`f(*rows)` for an `f` that treats the rows apart, on as many at a time as need `BLOCK` numbers at `held` a row.
 
     Where a gradient is recorded, which keeps all those numbers anyway, f is called once.
 
