@@ -1,4 +1,4 @@
-"""A small image classifier that judges samples: what share of them is recognised, as which class, and how spread out.
+"""A small image classifier that judges samples: what share of them is recognised, as which class, and how spread out::
 
     judge = load_classifier("digits", device)
     share, counts = judge.recognised(samples)      # samples: float (n, 1, 8, 8) in [0, 1]
@@ -25,7 +25,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class Recognised(NamedTuple):
-    """`share` of the images given to some class with enough probability; how many of these to each class."""
+    """`share` of the images given to some class with enough probability; how many of these to each class.
+
+    >>> judge, digits = load_classifier("digits"), data.load("digits")
+    >>> share, counts = judge.recognised(unit_scale(digits.test, digits.levels))
+    >>> share > 0.9, len(counts)
+    (True, 10)
+    """
 
     share: float
     counts: Int64[Tensor, " classes"]
@@ -36,6 +42,12 @@ class ConvClassifier(nn.Module):
 
     `features`, `probabilities` and `recognised` refuse what is not such an image: TypeError (not floating),
     ValueError (shape, NaN, a value outside [0, 1]). `provenance` says how the weights were made.
+
+    >>> classifier, images = ConvClassifier(8), torch.zeros(2, 1, 8, 8)
+    >>> classifier(images).shape, classifier.features(images).shape
+    (torch.Size([2, 10]), torch.Size([2, 64]))
+    >>> classifier.probabilities(images).sum(1).round(decimals=4).tolist()
+    [1.0, 1.0]
     """
 
     @checked
@@ -106,6 +118,10 @@ def load_classifier(name: str, device: torch.device | str = "cpu") -> ConvClassi
     """The shipped classifier of "digits" (8×8) or "mnist" (28×28), frozen, in eval mode.
 
     Raises: ValueError (unknown name; a weights file that is damaged or does not fit), FileNotFoundError.
+
+    >>> judge = load_classifier("digits")
+    >>> judge.training, sorted(judge.provenance)
+    (False, ['accuracy', 'command', 'torch'])
     """
     path = WEIGHTS / f"{need_option('name', name, SIDES)}.safetensors"
     with torch.random.fork_rng(devices=[]):  # weights about to be replaced should not move the caller's dice
@@ -118,7 +134,12 @@ def load_classifier(name: str, device: torch.device | str = "cpu") -> ConvClassi
 def accuracy(
     classifier: ConvClassifier, images: Float[Tensor, "batch 1 side side"], labels: Int64[Tensor, " batch"]
 ) -> float:
-    """The share of images whose likeliest class is their label."""
+    """The share of images whose likeliest class is their label.
+
+    >>> digits = data.load("digits")
+    >>> accuracy(load_classifier("digits"), unit_scale(digits.test, digits.levels), digits.test_labels) > 0.97
+    True
+    """
     probabilities = classifier.probabilities(images)
     need_levels("labels", labels, probabilities.shape[1])
     return float((probabilities.argmax(1) == labels).double().mean())
@@ -128,7 +149,11 @@ def accuracy(
 
 
 class Recipe(NamedTuple):
-    """What was chosen for a data set, on its valid images."""
+    """What was chosen for a data set, on its valid images.
+
+    >>> RECIPES["mnist"]
+    Recipe(epochs=6, batch_size=128, shift=2)
+    """
 
     epochs: int
     batch_size: int
@@ -140,7 +165,11 @@ RECIPES = {"digits": Recipe(epochs=200, batch_size=64, shift=1), "mnist": Recipe
 
 @checked
 def unit_scale(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
-    """Grey values 0 to levels - 1 as numbers from 0 to 1, in the default dtype."""
+    """Grey values 0 to levels - 1 as numbers from 0 to 1, in the default dtype.
+
+    >>> unit_scale(torch.tensor([0, 8, 16], dtype=torch.uint8), levels=17).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return need_levels("x", x, need_count("levels", levels, 2)).to(torch.get_default_dtype()) / (levels - 1)
 
 
@@ -151,6 +180,10 @@ def augmented(
     """Images moved by up to `shift` pixels and shown in every form that samples come in.
 
     Half of them as grey values, a quarter dequantised, a quarter cut to black and white.
+
+    >>> images = torch.full((3, 1, 8, 8), 16, dtype=torch.uint8)
+    >>> augmented(images, levels=17, shift=1, generator=torch.Generator()).shape
+    torch.Size([3, 1, 8, 8])
     """
     need_count("shift", shift, 0)
     n, _, h, w = x.shape
@@ -168,7 +201,12 @@ def augmented(
 
 @checked
 def scrambled(x: Float[Tensor, "batch 1 h w"], generator: torch.Generator) -> Float[Tensor, "batch 1 h w"]:
-    """Images of independent pixels: each pixel is that of another image of the batch, chosen at random."""
+    """Images of independent pixels: each pixel is that of another image of the batch, chosen at random.
+
+    >>> x = torch.arange(4.0).view(1, 1, 2, 2).expand(3, 1, 2, 2)  # three images, all alike
+    >>> torch.equal(scrambled(x, torch.Generator()), x)
+    True
+    """
     flat = x.flatten(1)
     return flat.gather(0, torch.randint(len(x), flat.shape, generator=generator, device=x.device)).view_as(x)
 
@@ -181,6 +219,10 @@ def train_classifier(name: str, seed: int = 0, device: torch.device | str = "cpu
     is sure of the class of many a picture of noise.
 
     Hendrycks, Mazeika & Dietterich (2019), "Deep anomaly detection with outlier exposure".
+
+    >>> train_classifier("letters")
+    Traceback (most recent call last):
+    ValueError: name is 'letters', expected one of 'digits', 'mnist'
     """
     images, recipe = data.load(need_option("name", name, RECIPES), device), RECIPES[name]
     torch.manual_seed(seed)

@@ -45,6 +45,13 @@ def checked(function: F) -> F:
     Nothing is read of a tensor but its shape and dtype, and what has passed once passes: a call costs microseconds.
     Compiled, or inside a transform of `torch.func`, where shapes are not as written, `function` runs alone. Raises
     TypeError (kind, dtype; also where torch finds two dtypes within), ValueError (shape, NaN).
+
+    >>> @checked
+    ... def mean(x: Float[Tensor, "n d"]) -> Tensor:
+    ...     return x.mean()
+    >>> mean(torch.ones(3))
+    Traceback (most recent call last):
+    ValueError: x has shape (3,), expected 2 axes: (n, d)
     """
     passed: set[Any] = set()
     simple = SIMPLE  # a local name is found sooner
@@ -187,7 +194,13 @@ def _wanted(hint: Any) -> str:
 
 
 class Density(ABC):
-    """A law whose density (or mass) can be evaluated exactly and sampled."""
+    """A law whose density (or mass) can be evaluated exactly and sampled.
+
+    >>> from dgmlib.worlds import DiscreteLaw
+    >>> law = DiscreteLaw([0.25, 0.75])  # of one bit
+    >>> isinstance(law, Density), law.log_prob(law.sample(5)).shape
+    (True, torch.Size([5]))
+    """
 
     @abstractmethod
     def log_prob(self, x: Tensor, **condition: Any) -> Float[Tensor, " batch"]:
@@ -199,7 +212,14 @@ class Density(ABC):
 
 
 class Transform(ABC):
-    """An invertible map, data to noise; both directions also return the log-determinant of the map just applied."""
+    """An invertible map, data to noise; both directions also return the log-determinant of the map just applied.
+
+    >>> from dgmlib.data import Logit
+    >>> z, log_det = Logit(0.25).forward(torch.tensor([[0.5]]))
+    >>> x, back = Logit(0.25).inverse(z)
+    >>> z.tolist(), x.tolist(), abs(float(log_det + back)) < 1e-6
+    ([[0.0]], [[0.5]], True)
+    """
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Float[Tensor, " batch"]]:
@@ -215,6 +235,11 @@ class Tables(NamedTuple):
 
     alpha_bar[0] = 1 and beta[0] = 0; beta[t] is the noise that step t adds, beta_tilde[t] the variance of
     q(x_{t-1} | x_t, x_0).
+
+    >>> from dgmlib.noising import Cosine
+    >>> tables = Cosine().discretize(1000)
+    >>> tables.alpha_bar.shape, tables.alpha_bar[0].item(), tables.beta[0].item()
+    (torch.Size([1001]), 1.0, 0.0)
     """
 
     alpha_bar: Float[Tensor, " states"]
@@ -227,6 +252,13 @@ class Schedule(ABC):
 
     Each method takes a number or a tensor of numbers in [0, 1], computes in float64, and returns the dtype of a tensor,
     float64 for a number. `dalpha` and `dsigma` are derivatives in t; sigma'(0) may be infinite.
+
+    >>> from dgmlib.noising import Cosine
+    >>> alpha, sigma = Cosine().alpha_sigma(torch.tensor([0.0, 0.5, 1.0]).double())
+    >>> (alpha**2 + sigma**2).round(decimals=4).tolist(), (alpha.diff() < 0).tolist()
+    ([1.0, 1.0, 1.0], [True, True])
+    >>> Cosine().log_snr(0.0).item()
+    inf
     """
 
     @abstractmethod
@@ -277,14 +309,22 @@ class Schedule(ABC):
 
 
 def data_parallel() -> tuple[int, int]:
-    """(rank, world size) of this process in data-parallel training; (0, 1) outside it."""
+    """(rank, world size) of this process in data-parallel training; (0, 1) outside it.
+
+    >>> data_parallel()
+    (0, 1)
+    """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def share(n: int) -> slice:
-    """The rows of a global batch of `n` that belong to this process: contiguous, sizes differing by at most one."""
+    """The rows of a global batch of `n` that belong to this process: contiguous, sizes differing by at most one.
+
+    >>> share(10)  # one process has all of them
+    slice(0, 10, None)
+    """
     rank, world = data_parallel()
     return slice(rank * n // world, (rank + 1) * n // world)
 
@@ -295,7 +335,12 @@ _global_rows: ContextVar[int | None] = ContextVar("rows of the global batch", de
 @contextmanager
 def global_batch(rows: int | None) -> Iterator[None]:
     """Inside: `randn_like`, `rand_like` and `bernoulli` draw for a global batch of `rows`, of which each process has
-    its share; None is one process's own batch. `train.gradient_step` enters it around the loss, and only there."""
+    its share; None is one process's own batch. `train.gradient_step` enters it around the loss, and only there.
+
+    >>> with global_batch(4):
+    ...     randn_like(torch.zeros(4, 2)).shape
+    torch.Size([4, 2])
+    """
     token = _global_rows.set(rows)
     try:
         yield
@@ -318,13 +363,22 @@ def randn_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None 
 
     In a data-parallel loss every process draws for the global batch and keeps its rows, so that processes whose
     generators agree see together what one process would see alone. Raises ValueError there if `x` is not such rows.
+
+    >>> draws = [randn_like(torch.zeros(3), generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    >>> torch.equal(*draws)
+    True
     """
     return _like(torch.randn, x, generator)
 
 
 @checked
 def rand_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
-    """Uniform draws on [0, 1) like `x`; in a data-parallel loss drawn globally, as `randn_like` does."""
+    """Uniform draws on [0, 1) like `x`; in a data-parallel loss drawn globally, as `randn_like` does.
+
+    >>> u = rand_like(torch.zeros(1000))
+    >>> bool(((0 <= u) & (u < 1)).all())
+    True
+    """
     return _like(torch.rand, x, generator)
 
 
@@ -333,6 +387,9 @@ def bernoulli(probs: Float[Tensor, "*shape"], *, generator: torch.Generator | No
     """0/1 draws with the given probabilities of a one, in the dtype of `probs`; drawn globally as `randn_like`.
 
     NaN where `probs` is no probability. Half precision draws in float32, whose steps are finer than a small rate.
+
+    >>> bernoulli(torch.tensor([0.0, 1.0, 2.0])).tolist()
+    [0.0, 1.0, nan]
     """
     fine = probs.float() if probs.dtype.itemsize < 4 else probs
     draws = (rand_like(fine, generator=generator) < fine).to(probs.dtype)
@@ -343,6 +400,9 @@ def uniform_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which uniform numbers for a model of that dtype are drawn: single precision at least.
 
     Half precision has too few numbers below 1 for an event of probability 0.001 to come at its rate.
+
+    >>> uniform_dtype(torch.float16), uniform_dtype(torch.float64)
+    (torch.float32, torch.float64)
     """
     return torch.promote_types(dtype, torch.float32)
 
@@ -354,6 +414,10 @@ def need_tensor(name: str, x: Any, ndim: int | None = None, floating: bool = Tru
     """Return `x` if it is a non-empty tensor of the wanted rank and kind; else say in one sentence what it is.
 
     Raises: TypeError (not a tensor, or not floating), ValueError (rank, or no element).
+
+    >>> need_tensor("x", [1.0])
+    Traceback (most recent call last):
+    TypeError: x is a list, expected a torch.Tensor
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} is a {type(x).__name__}, expected a torch.Tensor")
@@ -367,14 +431,24 @@ def need_tensor(name: str, x: Any, ndim: int | None = None, floating: bool = Tru
 
 
 def need_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return `x` if its shape is exactly `shape`. Raises ValueError."""
+    """Return `x` if its shape is exactly `shape`. Raises ValueError.
+
+    >>> need_shape("x", torch.zeros(2, 3), (2, 4))
+    Traceback (most recent call last):
+    ValueError: x has shape (2, 3), expected (2, 4)
+    """
     if tuple(x.shape) != tuple(shape):
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {tuple(shape)}")
     return x
 
 
 def need_like(name: str, x: Tensor, like: Tensor) -> Tensor:
-    """Return `x` if it has the dtype (autocast apart) and device of `like`, a module's parameter. Raises TypeError."""
+    """Return `x` if it has the dtype (autocast apart) and device of `like`, a module's parameter. Raises TypeError.
+
+    >>> need_like("x", torch.zeros(2).double(), torch.zeros(3))
+    Traceback (most recent call last):
+    TypeError: x has dtype torch.float64, expected torch.float32 like the module's parameters
+    """
     if x.device != like.device:
         raise TypeError(f"{name} is on {x.device}, expected {like.device} like the module's parameters")
     if x.dtype != like.dtype and not torch.is_autocast_enabled(x.device.type):
@@ -389,12 +463,21 @@ def _readable(x: Tensor) -> bool:
 
 def can_read(x: Tensor) -> bool:
     """Whether a look at the values of `x` is possible and holds nothing up: on an accelerator, where it waits for all
-    work under way, only outside of training, when no gradient is recorded."""
+    work under way, only outside of training, when no gradient is recorded.
+
+    >>> can_read(torch.zeros(2)), can_read(torch.zeros(2, device="meta"))
+    (True, False)
+    """
     return _readable(x) and (x.device.type == "cpu" or not torch.is_grad_enabled())
 
 
 def need_levels(name: str, x: Tensor, levels: int) -> Tensor:
-    """Return `x` if all its values are whole numbers from 0 to levels - 1. Raises ValueError. See `can_read`."""
+    """Return `x` if all its values are whole numbers from 0 to levels - 1. Raises ValueError. See `can_read`.
+
+    >>> need_levels("x", torch.tensor([0, 2]), 2)
+    Traceback (most recent call last):
+    ValueError: x has values from 0 to 2, expected whole numbers from 0 to 1
+    """
     if can_read(x):
         low, high = torch.stack(x.aminmax()).tolist()  # Python's numbers: 255 < 256 is false in uint8
         if not (low >= 0 and high < levels):
@@ -408,14 +491,24 @@ def need_levels(name: str, x: Tensor, levels: int) -> Tensor:
 
 
 def need_finite(name: str, x: Tensor) -> Tensor:
-    """Return `x` if no element is NaN or infinite. Raises ValueError. Reads the values: use where data enter."""
+    """Return `x` if no element is NaN or infinite. Raises ValueError. Reads the values: use where data enter.
+
+    >>> need_finite("x", torch.tensor([1.0, math.inf]))
+    Traceback (most recent call last):
+    ValueError: x has 1 NaN or infinite values among 2, expected finite ones
+    """
     if _readable(x) and (bad := int((~torch.isfinite(x)).sum())):
         raise ValueError(f"{name} has {bad} NaN or infinite values among {x.numel()}, expected finite ones")
     return x
 
 
 def need_pixels(name: str, x: Tensor) -> Tensor:
-    """Return `x` if all its values lie in [0, 1]. Raises ValueError. Reads the values."""
+    """Return `x` if all its values lie in [0, 1]. Raises ValueError. Reads the values.
+
+    >>> need_pixels("x", torch.tensor([0.0, 255.0]))
+    Traceback (most recent call last):
+    ValueError: x has values from 0 to 255, expected all in [0, 1]
+    """
     low, high = need_finite(name, x).aminmax()
     if _readable(x) and (low < 0 or high > 1):
         raise ValueError(f"{name} has values from {low:.3g} to {high:.3g}, expected all in [0, 1]")
@@ -423,7 +516,11 @@ def need_pixels(name: str, x: Tensor) -> Tensor:
 
 
 def need_cholesky(name: str, cov: Tensor) -> Tensor:
-    """The lower Cholesky factor of `cov`, both halves read lest it be a factor itself. Raises ValueError."""
+    """The lower Cholesky factor of `cov`, both halves read lest it be a factor itself. Raises ValueError.
+
+    >>> need_cholesky("cov", torch.tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()
+    [[2.0, 0.0], [1.0, 2.0]]
+    """
     factor, failed = torch.linalg.cholesky_ex(need_finite(name, cov))
     if _readable(cov) and (failed.any() or (cov - cov.mT).abs().max() > 1e-4 * cov.abs().max()):
         raise ValueError(f"{name} is not symmetric positive definite, expected a covariance matrix")
@@ -434,6 +531,10 @@ def need_between(name: str, value: float, low: float, high: float, *, open_ends:
     """Return `value` if it lies in [low, high], or in (low, high) with `open_ends`. Raises ValueError.
 
     No infinite end belongs to its interval.
+
+    >>> need_between("decay", 1.5, 0.0, 1.0)
+    Traceback (most recent call last):
+    ValueError: decay is 1.5, expected a number in [0.0, 1.0]
     """
     inside = low < value < high if open_ends else low <= value <= high and abs(value) < math.inf
     if not inside:
@@ -443,7 +544,12 @@ def need_between(name: str, value: float, low: float, high: float, *, open_ends:
 
 
 def need_count(name: str, value: Any, at_least: int = 1) -> int:
-    """`value` as an int, if it is an integer (NumPy's too) of at least `at_least`. Raises TypeError, ValueError."""
+    """`value` as an int, if it is an integer (NumPy's too) of at least `at_least`. Raises TypeError, ValueError.
+
+    >>> need_count("n", 0)
+    Traceback (most recent call last):
+    ValueError: n is 0, expected at least 1
+    """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {value!r}, expected an int")
     if value < at_least:
@@ -452,14 +558,24 @@ def need_count(name: str, value: Any, at_least: int = 1) -> int:
 
 
 def need_option(name: str, value: Any, options: Collection[Any]) -> Any:
-    """Return `value` if it is one of `options`. Raises ValueError."""
+    """Return `value` if it is one of `options`. Raises ValueError.
+
+    >>> need_option("budget", "big", ("smoke", "cpu", "gpu"))
+    Traceback (most recent call last):
+    ValueError: budget is 'big', expected one of 'smoke', 'cpu', 'gpu'
+    """
     if value not in options:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, options))}")
     return value
 
 
 def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
-    """Return `p` if it is a probability vector along its last axis (non-negative, sums to one). Raises ValueError."""
+    """Return `p` if it is a probability vector along its last axis (non-negative, sums to one). Raises ValueError.
+
+    >>> need_probabilities("p", torch.tensor([0.5, 1.0]))
+    Traceback (most recent call last):
+    ValueError: p sums to one only within 0.5, expected probabilities along the last axis
+    """
     need_finite(name, need_tensor(name, p, ndim))
     if not _readable(p):
         return p
@@ -474,7 +590,12 @@ def need_probabilities(name: str, p: Tensor, ndim: int | None = None) -> Tensor:
 
 
 def need_precise(name: str, x: Tensor) -> Tensor:
-    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError."""
+    """Return `x` if it is float32 or float64, in which distances and factorisations are computed. Raises TypeError.
+
+    >>> need_precise("x", torch.zeros(2, dtype=torch.float16))
+    Traceback (most recent call last):
+    TypeError: x has dtype torch.float16, expected torch.float32 or torch.float64
+    """
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
     return x
@@ -484,6 +605,10 @@ def need_symmetric(name: str, x: Tensor) -> Tensor:
     """Return `x` (..., d, d) if it is finite and equals its transpose up to rounding in single precision.
 
     Raises TypeError (half precision), ValueError (not square, NaN, asymmetric).
+
+    >>> need_symmetric("cov", torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
+    Traceback (most recent call last):
+    ValueError: cov is asymmetric by 2, expected symmetric matrices
     """
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected square matrices")
@@ -495,7 +620,12 @@ def need_symmetric(name: str, x: Tensor) -> Tensor:
 
 def need_one_dtype(**tensors: Tensor) -> None:
     """Refuse the first tensor of another dtype than the one named first, and half precision, in which torch solves no
-    system. Raises TypeError."""
+    system. Raises TypeError.
+
+    >>> need_one_dtype(mean=torch.zeros(2), cov=torch.eye(2).double())
+    Traceback (most recent call last):
+    TypeError: cov has dtype torch.float64, expected torch.float32 like mean
+    """
     (first, like), *_ = tensors.items()
     for name, x in tensors.items():
         if x.dtype not in (torch.float32, torch.float64):
@@ -505,7 +635,12 @@ def need_one_dtype(**tensors: Tensor) -> None:
 
 
 def need_broadcast(**tensors: Tensor) -> None:
-    """Refuse, by the last name, tensors that do not broadcast. Raises ValueError."""
+    """Refuse, by the last name, tensors that do not broadcast. Raises ValueError.
+
+    >>> need_broadcast(mean=torch.zeros(2, 3), log_var=torch.zeros(4))
+    Traceback (most recent call last):
+    ValueError: log_var has shape (4,), expected one to broadcast with mean (2, 3)
+    """
     *_, (name, last) = tensors.items()
     try:
         torch.broadcast_shapes(*(x.shape for x in tensors.values()))
@@ -515,7 +650,12 @@ def need_broadcast(**tensors: Tensor) -> None:
 
 
 def need_unit(name: str, u: Tensor) -> Tensor:
-    """Return `u` if its numbers lie in [0, 1). Raises ValueError. See `can_read`."""
+    """Return `u` if its numbers lie in [0, 1). Raises ValueError. See `can_read`.
+
+    >>> need_unit("u", torch.tensor([0.5, 1.0]))
+    Traceback (most recent call last):
+    ValueError: u reaches from 0.5 to 1, expected numbers in [0, 1)
+    """
     if can_read(u) and not ((u >= 0) & (u < 1)).all():
         raise ValueError(f"{name} reaches from {u.min():.3g} to {u.max():.3g}, expected numbers in [0, 1)")
     return u
@@ -528,9 +668,12 @@ BLOCK = 2**26
 
 
 def by_blocks(f: Callable[..., Tensor], held: int, *rows: Tensor | None) -> Tensor:
-    """f(*rows) for an `f` that treats the rows apart, on as many at a time as need `BLOCK` numbers at `held` a row.
+    """`f(*rows)` for an `f` that treats the rows apart, on as many at a time as need `BLOCK` numbers at `held` a row.
 
     Where a gradient is recorded, which keeps all those numbers anyway, f is called once.
+
+    >>> by_blocks(lambda x: x.sum(1), 2, torch.ones(3, 2)).tolist()
+    [2.0, 2.0, 2.0]
     """
     n, size = len(rows[0]), max(1, BLOCK // held)
     if torch.is_grad_enabled() or n <= size:

@@ -80,7 +80,11 @@ SHA256 = {
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Images:
-    """One image set, whole in memory: grey values 0 to `levels` - 1, and class labels where the set has them."""
+    """One image set, whole in memory: grey values 0 to `levels` - 1, and class labels where the set has them.
+
+    >>> Images("blank", 2, *torch.zeros(3, 4, 1, 8, 8, dtype=torch.uint8)).to("cpu")
+    Images(blank: 4/4/4 train/valid/test, 8×8, 2 levels, cpu)
+    """
 
     name: str
     levels: int
@@ -117,6 +121,9 @@ def load(name: str, device: torch.device | str = "cpu") -> Images:
 
     Larochelle & Murray (2011), "The neural autoregressive distribution estimator"; LeCun et al. (1998); Xiao, Rasul &
     Vollgraf (2017).
+
+    >>> load("digits")
+    Images(digits: 1297/250/250 train/valid/test, 8×8, 17 levels, cpu)
     """
     if need_option("name", name, ("digits", *FOLDERS)) == "digits":
         images = _digits()
@@ -134,6 +141,9 @@ def subset(
     """`n` rows of `x` drawn without replacement. The first `n` of a published set need not be a fair sample of it.
 
     Raises: ValueError (more rows asked for than there are).
+
+    >>> sorted(subset(torch.arange(4), 4).tolist())
+    [0, 1, 2, 3]
     """
     need_between("n", need_count("n", n), 1, len(x))
     device = "cpu" if generator is None else generator.device
@@ -142,7 +152,11 @@ def subset(
 
 @checked
 def cached(name: str) -> bool:
-    """Whether every file of an image set lies in the cache folder, so that `load` asks no mirror for a missing one."""
+    """Whether every file of an image set lies in the cache folder, so that `load` asks no mirror for a missing one.
+
+    >>> cached("digits")  # they ship with scikit-learn
+    True
+    """
     if need_option("name", name, ("digits", *FOLDERS)) == "digits":
         return True
     stems = {key.removesuffix(".gz") for key in SHA256 if key.startswith(f"{FOLDERS[name]}/")}
@@ -240,6 +254,15 @@ class Batches(Iterator[tuple[Tensor, ...]]):
     its share.
 
     Raises: TypeError (no tensor), ValueError (lengths or devices differ, or a batch larger than the set).
+
+    >>> batches = Batches(torch.arange(6), batch_size=3)
+    >>> sorted(torch.cat([*next(batches), *next(batches)]).tolist())  # an epoch
+    [0, 1, 2, 3, 4, 5]
+    >>> state = batches.state_dict()
+    >>> (third,) = next(batches)
+    >>> batches.load_state_dict(state)
+    >>> torch.equal(*next(batches), third)
+    True
     """
 
     @checked
@@ -301,6 +324,10 @@ def dequantize(
     Raises: TypeError (`x` not uint8), ValueError (a grey value not below `levels`).
 
     Theis, van den Oord & Bethge (2016), "A note on the evaluation of generative models", section 3.1.
+
+    >>> y = dequantize(torch.tensor([0, 3], dtype=torch.uint8), levels=4)
+    >>> (4 * y).floor().tolist()
+    [0.0, 3.0]
     """
     need_between("levels", need_count("levels", levels), 2, 256)
     u = rand_like(need_levels("x", x, levels).to(torch.get_default_dtype()), generator=generator)
@@ -313,6 +340,9 @@ def fixed_binarisation(x: UInt8[Tensor, "n 1 h w"], levels: int) -> Float[Tensor
     """0/1 images whose pixels were drawn once, with a seed of their own, by their grey values 0 to `levels` - 1.
 
     Raises: TypeError (`x` not uint8), ValueError (a grey value not below `levels`).
+
+    >>> fixed_binarisation(torch.tensor([[[[0, 16]]]], dtype=torch.uint8), levels=17).tolist()
+    [[0.0, 1.0]]
     """
     need_levels("x", x, need_count("levels", levels, 2))
     probs = x.flatten(1).to(torch.get_default_dtype()) / (levels - 1)
@@ -326,6 +356,12 @@ class Logit(Transform):
     alpha / (1 - 2 alpha), where z lies beyond the image of [0, 1].
 
     Dinh, Sohl-Dickstein & Bengio (2017), "Density estimation using Real NVP", section 4.1.
+
+    >>> z, log_det = Logit(0.25).forward(torch.tensor([[0.5]]))
+    >>> z.tolist(), round(float(log_det.exp()), 4)
+    ([[0.0]], 2.0)
+    >>> Logit(0.25).inverse(z)[0].tolist()
+    [[0.5]]
     """
 
     @checked
@@ -366,7 +402,11 @@ def _round_bumps(means: Float[Tensor, "k 2"], std: float, device: torch.device |
 
 @checked
 def ring(k: int = 8, radius: float = 3.0, std: float = 0.25, device: torch.device | str = "cpu") -> GaussianMixture:
-    """`k` equal Gaussians of standard deviation `std` on a circle."""
+    """`k` equal Gaussians of standard deviation `std` on a circle.
+
+    >>> ring(4, radius=3.0).means.norm(dim=1).round(decimals=4).tolist()
+    [3.0, 3.0, 3.0, 3.0]
+    """
     angle = torch.arange(need_count("k", k), dtype=torch.float64) * (2 * math.pi / k)
     need_between("radius", radius, -math.inf, math.inf)
     return _round_bumps(radius * torch.stack([angle.cos(), angle.sin()], 1), std, device)
@@ -374,7 +414,11 @@ def ring(k: int = 8, radius: float = 3.0, std: float = 0.25, device: torch.devic
 
 @checked
 def grid(k: int = 5, spacing: float = 1.5, std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
-    """`k` × `k` equal Gaussians on a square grid centred at the origin."""
+    """`k` × `k` equal Gaussians on a square grid centred at the origin.
+
+    >>> grid(2, spacing=2.0).means.tolist()
+    [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    """
     need_between("spacing", spacing, -math.inf, math.inf)
     axis = (torch.arange(need_count("k", k), dtype=torch.float64) - (k - 1) / 2) * spacing
     return _round_bumps(torch.cartesian_prod(axis, axis), std, device)
@@ -382,7 +426,11 @@ def grid(k: int = 5, spacing: float = 1.5, std: float = 0.15, device: torch.devi
 
 @checked
 def moons(std: float = 0.2, device: torch.device | str = "cpu") -> GaussianMixture:
-    """Two interleaved half circles, each a string of 24 equal round Gaussians close enough to look like one ridge."""
+    """Two interleaved half circles, each a string of 24 equal round Gaussians close enough to look like one ridge.
+
+    >>> moons().means.shape
+    torch.Size([48, 2])
+    """
     angle = torch.linspace(0, math.pi, 24, dtype=torch.float64)
     upper = 2 * torch.stack([angle.cos(), angle.sin()], 1) - torch.tensor([1.0, 0.5])
     return _round_bumps(torch.cat([upper, -upper]), std, device)
@@ -390,7 +438,11 @@ def moons(std: float = 0.2, device: torch.device | str = "cpu") -> GaussianMixtu
 
 @checked
 def spirals(std: float = 0.15, device: torch.device | str = "cpu") -> GaussianMixture:
-    """Two interleaved spiral arms of one and a half turns, each a string of 80 equal round Gaussians."""
+    """Two interleaved spiral arms of one and a half turns, each a string of 80 equal round Gaussians.
+
+    >>> spirals().means.shape
+    torch.Size([160, 2])
+    """
     s = torch.linspace(0.02, 1, 80, dtype=torch.float64).sqrt()  # near-equal steps along the arm
     arm = 3.5 * s[:, None] * torch.stack([(3 * math.pi * s).cos(), (3 * math.pi * s).sin()], 1)
     return _round_bumps(torch.cat([arm, -arm]), std, device)
@@ -402,6 +454,9 @@ def target(device: torch.device | str = "cpu") -> GaussianMixture:
 
     Eight Gaussians inside [-4, 4]². Six lie along an arc and one along the stem, stretched along the curve (standard
     deviation 0.42 along, 0.2 across); the dot at (0, -2.8) is round (0.25).
+
+    >>> target().means[-1].tolist(), target().weights[-1].item()  # the dot
+    ([0.0, -2.8], 0.06)
     """
     numbers = partial(torch.tensor, dtype=torch.float64)
     angle = torch.deg2rad(numbers([165, 118, 71, 24, -23, -70]))
@@ -416,7 +471,15 @@ def target(device: torch.device | str = "cpu") -> GaussianMixture:
 
 
 class Checkerboard(Density):
-    """Uniform on the eight dark squares, of side 2, of a 4 × 4 board on [-4, 4]²."""
+    """Uniform on the eight dark squares, of side 2, of a 4 × 4 board on [-4, 4]².
+
+    >>> board = Checkerboard()
+    >>> x = torch.tensor([[-3.0, -3.0], [-1.0, -3.0]])  # on a dark square, on a light one
+    >>> (32 * board.log_prob(x).exp()).round(decimals=4).tolist()
+    [1.0, 0.0]
+    >>> bool(board.log_prob(board.sample(100)).isfinite().all())
+    True
+    """
 
     @checked
     def __init__(self, device: torch.device | str = "cpu"):
@@ -446,5 +509,9 @@ class Checkerboard(Density):
 
 @checked
 def checkerboard(device: torch.device | str = "cpu") -> Checkerboard:
-    """The checkerboard density."""
+    """The checkerboard density.
+
+    >>> checkerboard().score(torch.zeros(1, 2)).tolist()
+    [[0.0, 0.0]]
+    """
     return Checkerboard(device)

@@ -39,6 +39,9 @@ def entropy(p: Law) -> Value:
     """H(p) = -sum_x p(x) log p(x), in nats; 0 log 0 = 0.
 
     Implements :eq:`eq-entropy`.
+
+    >>> round(entropy(torch.tensor([0.5, 0.5, 0.0])).item(), 4)  # log 2
+    0.6931
     """
     return -_x_log_y(need_probabilities("p", p), p).sum(-1)
 
@@ -48,6 +51,9 @@ def cross_entropy(p: Law, q: Law) -> Value:
     """H(p, q) = -sum_x p(x) log q(x): the mean negative log-likelihood of q on data from p, in nats.
 
     Implements :eq:`eq-cross-entropy`. Infinite where p has mass and q has none.
+
+    >>> round(cross_entropy(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])).item(), 4)
+    0.6931
     """
     p, q = _pair(p, q)
     return -_x_log_y(p, q).sum(-1)
@@ -58,6 +64,10 @@ def kl_divergence(p: Law, q: Law) -> Value:
     """KL(p || q) = sum_x p(x) log p(x)/q(x), in nats: zero iff p = q, infinite where p has mass and q has none.
 
     Implements :eq:`eq-kl`. Kullback and Leibler, 1951.
+
+    >>> p, q = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])
+    >>> round(kl_divergence(p, q).item(), 4), kl_divergence(q, p).item()
+    (0.6931, inf)
     """
     p, q = _pair(p, q)
     return (_x_log_y(p, p) - _x_log_y(p, q)).sum(-1)
@@ -68,6 +78,9 @@ def js_divergence(p: Law, q: Law) -> Value:
     """JS(p, q) = KL(p || m)/2 + KL(q || m)/2 with m = (p + q)/2, in nats: symmetric, at most log 2.
 
     Implements :eq:`eq-js`. Lin, 1991. Its square root is a metric.
+
+    >>> round(js_divergence(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])).item(), 4)
+    0.6931
     """
     p, q = _pair(p, q)
     total = p + q
@@ -82,6 +95,10 @@ def renyi_divergence(p: Law, q: Law, alpha: float) -> Value:
 
     Implements :eq:`eq-renyi`. Rényi, 1961. Tends to KL(p || q) as alpha tends to 1, and grows with alpha. Near 1 it is
     summed as log(1 + sum_x p(x) ((q/p)^(1 - alpha) - 1)), which loses no digits.
+
+    >>> p, q = torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])
+    >>> round(renyi_divergence(p, q, alpha=2.0).item(), 4) == round(math.log(4 / 3), 4)
+    True
     """
     p, q = _pair(p, q)
     if alpha == 1:
@@ -104,6 +121,9 @@ def total_variation(p: Law, q: Law) -> Value:
     """TV(p, q) = sum_x |p(x) - q(x)| / 2, the largest difference any event can have: in [0, 1].
 
     Implements :eq:`eq-tv`.
+
+    >>> total_variation(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])).item()
+    0.5
     """
     p, q = _pair(p, q)
     return (p - q).abs().sum(-1) / 2
@@ -114,6 +134,9 @@ def hellinger_squared(p: Law, q: Law) -> Value:
     """H^2(p, q) = 1 - sum_x sqrt(p(x) q(x)), in [0, 1]; its root is a metric.
 
     Implements :eq:`eq-hellinger`. Summed as (sqrt p - sqrt q)^2 / 2, which loses no digits when p and q are close.
+
+    >>> hellinger_squared(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])).item()
+    1.0
     """
     p, q = _pair(p, q)
     root_p, root_q = (torch.where(p + q > 0, law, 1.0).sqrt() for law in (p, q))  # 1.0: no 0/0 in the gradient
@@ -125,6 +148,9 @@ def chi_squared(p: Law, q: Law) -> Value:
     """chi^2(p || q) = sum_x (p(x) - q(x))^2 / q(x) (Pearson): infinite where p has mass and q has none.
 
     Implements :eq:`eq-chi-squared`.
+
+    >>> chi_squared(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])).item()
+    1.0
     """
     p, q = _pair(p, q)
     return ((p - q).square() / torch.where(p + q > 0, q, 1.0)).sum(-1)
@@ -132,7 +158,12 @@ def chi_squared(p: Law, q: Law) -> Value:
 
 @dataclass(frozen=True)
 class Generator:
-    """A convex f with f(1) = 0, and what it charges for mass that q cannot see: slope = lim f(u)/u as u grows."""
+    """A convex f with f(1) = 0, and what it charges for mass that q cannot see: slope = lim f(u)/u as u grows.
+
+    >>> mine = Generator(lambda u: (u - 1).square(), slope=math.inf)
+    >>> f_divergence(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]), mine).item()
+    1.0
+    """
 
     f: Callable[[Tensor], Tensor]
     slope: float
@@ -155,6 +186,10 @@ def f_divergence(p: Law, q: Law, generator: str | Generator) -> Value:
     Implements :eq:`eq-f-divergence`. `generator` names an entry of `GENERATORS` or is a `Generator`.
     Ali and Silvey, 1966; Csiszár, 1967. Without the second term the "divergence" can be negative. Computed in float64;
     where p/q overflows even there, q counts as 0.
+
+    >>> p, q = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.0, 0.5, 0.5])
+    >>> f_divergence(p, q, "total variation").item(), f_divergence(p, q, "kl").item()
+    (0.5, inf)
     """
     p, q = _pair(p, q)
     if not isinstance(generator, Generator):
@@ -176,6 +211,10 @@ def wasserstein_1(points: Float[Tensor, " states"], p: Law, q: Law) -> Value:
     """W_1(p, q) = integral of |F_p - F_q| for laws on the line that sit on the same increasing `points`.
 
     Implements :eq:`eq-wasserstein`. In the units of `points`; a metric, finite whatever the supports.
+
+    >>> points = torch.tensor([0.0, 1.0, 3.0])
+    >>> wasserstein_1(points, torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])).item()
+    3.0
     """
     p, q = _pair(p, q)
     gaps = points.diff()
@@ -189,6 +228,9 @@ def wasserstein_samples(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n
     """W_order between two samples of the line of equal size: match them in sorted order (quantile to quantile).
 
     Implements :eq:`eq-wasserstein-quantile`: (mean |x_(i) - y_(i)|^order)^(1/order), `order` >= 1; inf: largest gap.
+
+    >>> wasserstein_samples(torch.tensor([0.0, 2.0]), torch.tensor([3.0, 1.0])).item()
+    1.0
     """
     need_between("order", min(order, sys.float_info.max), 1, math.inf)
     gaps = need_finite("x", x).sort(-1).values - need_finite("y", y).sort(-1).values
@@ -200,6 +242,9 @@ def mmd_squared(gram: Float[Tensor, "states states"], p: Law, q: Law) -> Value:
     """MMD^2(p, q) = sum_xy (p - q)(x) k(x, y) (p - q)(y) for laws on the points whose kernel matrix is `gram`.
 
     Implements :eq:`eq-mmd`. Gretton et al., 2012. Zero only for p = q iff the kernel is characteristic.
+
+    >>> mmd_squared(torch.eye(2), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])).item()
+    2.0
     """
     p, q = _pair(p, q)
     return torch.einsum("...i,ij,...j->...", p - q, need_finite("gram", gram), p - q)
@@ -210,6 +255,9 @@ def fisher_divergence(score_p: Float[Tensor, "batch d"], score_q: Float[Tensor, 
     """Half the squared distance of two scores at points drawn from p; its mean over p is the Fisher divergence.
 
     Implements :eq:`eq-fisher-divergence`: E_p |grad log p(x) - grad log q(x)|^2 / 2, in nats per squared unit of x.
+
+    >>> fisher_divergence(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).item()
+    12.5
     """
     return (score_p - score_q).square().sum(-1) / 2
 
@@ -230,6 +278,9 @@ def kl_gaussian(
     Implements :eq:`eq-kl-gaussian`:
     (tr(cov_q^-1 cov_p) + |mean_q - mean_p|^2 in the metric cov_q^-1 - d + log det cov_q - log det cov_p) / 2.
     Raises ValueError if a covariance is not symmetric positive definite.
+
+    >>> kl_gaussian(torch.zeros(1), torch.eye(1), torch.ones(1), torch.eye(1)).item()
+    0.5
     """
     need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
     chol_p, chol_q = need_cholesky("cov_p", cov_p), need_cholesky("cov_q", cov_q)
@@ -245,6 +296,9 @@ def kl_terms(log_p: Float[Tensor, " batch"], log_q: Float[Tensor, " batch"]) -> 
     """log p(x) - log q(x) at draws x from p: unbiased for KL(p || q), one term an example, of either sign.
 
     Implements :eq:`eq-kl-monte-carlo`.
+
+    >>> kl_terms(torch.tensor([-1.0, -3.0]), torch.tensor([-2.0, -2.0])).tolist()
+    [1.0, -1.0]
     """
     return log_p - log_q
 
@@ -255,6 +309,10 @@ def kl_terms_nonnegative(log_p: Float[Tensor, " batch"], log_q: Float[Tensor, " 
 
     Implements :eq:`eq-kl-control`. E_p r = 1 needs q to put no mass where p has none. The variance is infinite when
     E_p r^2 is, and can exceed that of `kl_terms` long before.
+
+    >>> log_p, log_q = torch.tensor([-1.0, -3.0]), torch.tensor([-2.0, -2.0])
+    >>> bool((kl_terms_nonnegative(log_p, log_q) > 0).all())
+    True
     """
     log_r = -kl_terms(log_p, log_q)
     return log_r.expm1() - log_r

@@ -30,6 +30,9 @@ def bernoulli_mle(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     """The share of ones in each column of 0/1 data: the maximum of the Bernoulli likelihood.
 
     Implements :eq:`eq-mle-bernoulli`.
+
+    >>> bernoulli_mle(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist()
+    [1.0, 0.5]
     """
     return need_levels("x", x, 2).mean(0)
 
@@ -39,6 +42,9 @@ def categorical_mle(x: Integer[Tensor, "n d"], levels: int) -> Float[Tensor, "d 
     """The share of each grey level in each column of integer data `(n, d)`, in float64.
 
     Implements :eq:`eq-mle-categorical`.
+
+    >>> categorical_mle(torch.tensor([[0], [1], [2], [2]]), levels=3).tolist()
+    [[0.25, 0.25, 0.5]]
     """
     return _counts(x, levels).double() / x.shape[0]
 
@@ -48,6 +54,9 @@ def gaussian_mle(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Te
     """Mean and covariance of the data, the latter divided by n: biased by the factor (n - 1)/n.
 
     Implements :eq:`eq-mle-gaussian`. The covariance is singular when n <= d.
+
+    >>> [part.tolist() for part in gaussian_mle(torch.tensor([[0.0], [2.0]]))]
+    [[1.0], [[1.0]]]
     """
     mean = need_finite("x", x).mean(0)
     centred = x - mean
@@ -59,6 +68,10 @@ def least_squares(features: Float[Tensor, "n d"], y: Float[Tensor, " n"]) -> Flo
     """Weights w that maximise the likelihood of y = features w + Gaussian noise; the shortest such w if several do.
 
     Implements :eq:`eq-least-squares`.
+
+    >>> features, y = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), torch.tensor([1.0, 3.0, 5.0])
+    >>> least_squares(features, y).round(decimals=3).tolist()
+    [1.0, 2.0]
     """
     return torch.linalg.pinv(need_finite("features", features)) @ need_finite("y", y)
 
@@ -73,6 +86,9 @@ def gradient_descent(
     """The path theta <- theta - step_size grad loss(theta), start included: `(n_steps + 1, k)`.
 
     Implements :eq:`eq-gradient-descent`. `loss` maps `(k,)` to a scalar.
+
+    >>> gradient_descent(lambda w: w.square().sum(), torch.ones(1), step_size=0.25, n_steps=2).tolist()
+    [[1.0], [0.5], [0.25]]
     """
     path = [need_finite("start", start)]
     need_between("step_size", step_size, -math.inf, math.inf, open_ends=True)
@@ -86,6 +102,9 @@ def newton(loss: Callable[[Tensor], Tensor], start: Float[Tensor, " k"], n_steps
     """The path theta <- theta - H^-1 grad loss(theta), H the Hessian there, start included: `(n_steps + 1, k)`.
 
     Implements :eq:`eq-newton`. Exact in one step on a quadratic; from afar it may climb or diverge.
+
+    >>> newton(lambda w: (w - 3).square().sum(), torch.zeros(1), n_steps=1).tolist()
+    [[0.0], [3.0]]
     """
     path = [need_finite("start", start)]
     for _ in range(need_count("n_steps", n_steps)):
@@ -106,6 +125,11 @@ def score_moments(
     Implements :eq:`eq-fisher-information`: E[s], E[s s^T] and -E[Hessian of log p], with s the gradient in theta of
     log p(x; theta). `x` and `weights` are the points of the law that x follows and their probabilities. The two
     matrices are both the Fisher information when that law is p(x; theta) itself, and differ otherwise.
+
+    >>> log_normal = lambda mean, x: -(x - mean).square().sum() / 2
+    >>> x, weights = torch.tensor([[-2.0], [2.0]]), torch.tensor([0.5, 0.5])
+    >>> [part.tolist() for part in score_moments(log_normal, torch.zeros(1), x, weights)]
+    [[0.0], [[4.0]], [[1.0]]]
     """
     need_probabilities("weights", weights), need_finite("theta", theta), need_finite("x", x)
     scores = torch.func.vmap(torch.func.grad(log_prob), (None, 0))(theta, x)
@@ -122,6 +146,9 @@ def sandwich(score_second_moment: Float[Tensor, "k k"], curvature: Float[Tensor,
     """A^-1 B A^-1: the covariance of sqrt(n) (theta_hat - theta) for large n, whether or not the model is right.
 
     Implements :eq:`eq-sandwich`, B = E[s s^T], A = -E[Hessian]. Huber, 1967. Equal to A^-1 in a well-specified model.
+
+    >>> sandwich(torch.tensor([[8.0]]), torch.tensor([[2.0]])).tolist()
+    [[2.0]]
     """
     need_finite("score_second_moment", score_second_moment)
     bread, failed = torch.linalg.inv_ex(need_finite("curvature", curvature))
@@ -135,6 +162,10 @@ def monte_carlo(values: Float[Tensor, " n"]) -> tuple[Float[Tensor, ""], Float[T
     """The mean of independent values, and its standard error s/sqrt(n).
 
     Implements :eq:`eq-monte-carlo`. s^2 is the unbiased sample variance; needs n >= 2.
+
+    >>> mean, error = monte_carlo(torch.tensor([1.0, 3.0]))
+    >>> round(mean.item(), 4), round(error.item(), 4)
+    (2.0, 1.0)
     """
     if len(need_finite("values", values)) < 2:
         raise ValueError("values has one element, expected at least two to estimate a standard error")
@@ -150,6 +181,9 @@ def beta_posterior(x: Float[Tensor, "n d"], a: float, b: float) -> tuple[Float[T
 
     Implements :eq:`eq-beta-posterior`. The prior is Beta(a, b); its mean (a + ones)/(a + b + n) is the posterior
     predictive probability of a one.
+
+    >>> [part.tolist() for part in beta_posterior(torch.tensor([[1.0], [1.0], [0.0]]), a=1.0, b=1.0)]
+    [[3.0], [2.0]]
     """
     need_between("a", a, 0, math.inf, open_ends=True)
     need_between("b", b, 0, math.inf, open_ends=True)
@@ -163,6 +197,9 @@ def beta_mode(a: Tensor | float, b: Tensor | float, jacobian_power: float = 0.0)
 
     Implements :eq:`eq-map-coordinates`: (a - 1 + r)/(a + b - 2 + 2r), r = `jacobian_power`: 0 for p itself, 1/2 for
     arcsin sqrt p, 1 for logit p. Raises ValueError where there is no interior peak.
+
+    >>> round(beta_mode(3.0, 2.0), 4), beta_mode(3.0, 2.0, jacobian_power=1.0)  # over p, over logit p
+    (0.6667, 0.6)
     """
     inner_a, inner_b = a - 1 + jacobian_power, b - 1 + jacobian_power
     if not all(((0 < u) & (u < torch.inf)).all() for u in map(torch.as_tensor, (inner_a, inner_b))):
@@ -177,6 +214,9 @@ def categorical_predictive(x: Integer[Tensor, "n d"], levels: int, concentration
     """Posterior predictive of each column's grey level under a symmetric Dirichlet prior, in float64.
 
     Implements :eq:`eq-dirichlet-predictive`: (count + concentration)/(n + levels * concentration); no zeros.
+
+    >>> categorical_predictive(torch.tensor([[0], [0]]), levels=2, concentration=1.0).tolist()
+    [[0.75, 0.25]]
     """
     need_between("concentration", concentration, 0, math.inf, open_ends=True)
     return (_counts(x, levels).double() + concentration) / (x.shape[0] + levels * concentration)
@@ -190,6 +230,10 @@ def normal_posterior(
 
     Implements :eq:`eq-normal-posterior`. Precisions add: 1/prior_variance + n/variance. The next datum is predicted
     with the posterior variance plus `variance`.
+
+    >>> mean, variance = normal_posterior(torch.tensor([2.0]), 1.0, prior_mean=0.0, prior_variance=1.0)
+    >>> mean.item(), variance.item()
+    (1.0, 0.5)
     """
     need_between("variance", variance, 0, math.inf, open_ends=True)
     need_between("prior_mean", prior_mean, -math.inf, math.inf)
@@ -206,6 +250,10 @@ def gaussian_map(
 
     Implements :eq:`eq-map-gaussian`: (n S + scale I)/(n + degrees + d + 1) with S the maximum-likelihood covariance.
     Positive definite for every n. Raises ValueError unless scale > 0 and degrees > d - 1.
+
+    >>> mean, cov = gaussian_map(torch.tensor([[0.0], [2.0]]), scale=2.0, degrees=4.0)
+    >>> mean.tolist(), cov.tolist()
+    ([1.0], [[0.5]])
     """
     mean, cov = gaussian_mle(x)
     n, d = x.shape
@@ -219,6 +267,9 @@ def ridge(features: Float[Tensor, "n d"], y: Float[Tensor, " n"], penalty: float
     """argmin |y - features w|^2 + penalty |w|^2: the posterior mode under the prior w ~ N(0, noise/penalty I).
 
     Implements :eq:`eq-ridge`; `penalty` > 0 is the ratio of noise variance to prior variance.
+
+    >>> ridge(torch.tensor([[1.0], [1.0]]), torch.tensor([1.0, 3.0]), penalty=2.0).tolist()
+    [1.0]
     """
     need_between("penalty", penalty, 0, math.inf, open_ends=True)
     need_finite("features", features), need_finite("y", y)
@@ -231,6 +282,9 @@ def soft_threshold(u: Float[Tensor, "*shape"], threshold: Float[Tensor, "..."] |
     """argmin_w (u - w)^2/2 + threshold |w|: moves u towards zero by `threshold`, and to zero if it is nearer.
 
     Implements :eq:`eq-soft-threshold`; `threshold` >= 0.
+
+    >>> soft_threshold(torch.tensor([-3.0, 0.5, 2.0]), 1.0).tolist()
+    [-2.0, 0.0, 1.0]
     """
     if not (torch.as_tensor(threshold) >= 0).all():
         raise ValueError(f"threshold is {threshold}, expected no negative number")
@@ -245,6 +299,9 @@ def lasso(
 
     Implements :eq:`eq-lasso`; `penalty` > 0 is the noise variance over the prior's scale. Each coordinate's exact
     minimiser given the others is a soft threshold; `n_sweeps` passes over all coordinates.
+
+    >>> lasso(torch.eye(2), torch.tensor([3.0, 0.5]), penalty=1.0, n_sweeps=2).tolist()
+    [2.0, 0.0]
     """
     need_between("penalty", penalty, 0, math.inf, open_ends=True)
     need_finite("y", y)
@@ -269,6 +326,9 @@ def bernoulli_log_prob(x: Float[Tensor, "n d"], probs: Float[Tensor, " d"]) -> F
     """log p(x) of 0/1 rows under independent pixels, `probs` of a one; -inf where a pixel was declared impossible.
 
     Implements :eq:`eq-bernoulli`. In nats per image; grey values between 0 and 1 are refused (see chapter 09).
+
+    >>> bernoulli_log_prob(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([1.0, 0.0])).tolist()
+    [0.0, -inf]
     """
     need_levels("x", x, 2)
     if not ((probs >= 0) & (probs <= 1)).all():
@@ -281,6 +341,9 @@ def categorical_log_prob(x: Integer[Tensor, "n d"], probs: Float[Tensor, "d leve
     """log p(x) of integer rows `(n, d)` under independent pixels with their own table of level probabilities, in nats.
 
     Implements :eq:`eq-categorical`.
+
+    >>> round(categorical_log_prob(torch.tensor([[0]]), torch.tensor([[0.25, 0.75]])).item(), 4)  # log 1/4
+    -1.3863
     """
     d, levels = need_probabilities("probs", probs).shape
     return probs.log()[torch.arange(d, device=x.device), need_levels("x", x, levels).long()].sum(-1)
@@ -292,6 +355,9 @@ def bits_per_dim(log_prob: Float[Tensor, " n"], d: int, levels: int = 1) -> Floa
 
     Implements :eq:`eq-bits-per-dim`: -log_prob/(d log 2) + log2(levels). `levels` is how many grey levels one unit of
     the density's own scale holds: 1 for a mass function or a density of x + u, 256 for a density of (x + u)/256.
+
+    >>> round(bits_per_dim(torch.tensor([-8 * math.log(2)]), d=4).item(), 4)
+    2.0
     """
     need_count("d", d)
     need_count("levels", levels)
@@ -303,6 +369,9 @@ def code_lengths(p: Float[Tensor, " states"]) -> Float[Tensor, " states"]:
     """Shannon's code lengths, ceil(-log2 p), in whole bits: a prefix code with these lengths exists (Kraft).
 
     Implements :eq:`eq-code-length`. Its mean is below the entropy in bits plus one.
+
+    >>> code_lengths(torch.tensor([0.5, 0.25, 0.125, 0.125])).tolist()
+    [1.0, 2.0, 3.0, 3.0]
     """
     return (-need_probabilities("p", p, 1).log2()).ceil()
 
@@ -313,6 +382,9 @@ def predicted_zero_share(x: Float[Tensor, "n d"]) -> float:
 
     Implements :eq:`eq-good-turing`: the share of training images that are the only owner of some pixel's value, which
     is what leaving each out in turn would call impossible. Good, 1953 (with Turing).
+
+    >>> predicted_zero_share(torch.tensor([[1.0], [0.0], [0.0], [0.0]]))
+    0.25
     """
     ones = bernoulli_mle(x).mul(x.shape[0]).round()
     sole_one, sole_zero = ones == 1, ones == x.shape[0] - 1

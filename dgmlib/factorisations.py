@@ -34,6 +34,9 @@ def topological_order(parents: Parents) -> list[int]:
     """The variables in an order that puts parents first, smallest index first where there is a choice.
 
     Raises ValueError when a parent is no variable, stands twice, or the graph has a cycle.
+
+    >>> topological_order([[1], [], [0, 1]])
+    [1, 0, 2]
     """
     d = len(parents)
     for i, family in enumerate(parents):
@@ -64,6 +67,9 @@ def parameter_count(parents: Parents, levels: int = 2) -> int:
 
     Implements :eq:`eq-count`: sum_i (k - 1) k^{number of parents}. No parents at all: independence. All earlier
     variables: the whole table, k^d - 1.
+
+    >>> parameter_count([[], [], []]), parameter_count([[], [0], [0, 1]])
+    (3, 7)
     """
     topological_order(parents)
     need_count("levels", levels, at_least=2)
@@ -76,6 +82,10 @@ def d_separated(parents: Parents, a: Collection[int], b: Collection[int], given:
 
     The premise of :eq:`eq-d-separation`. Keep the three sets and their ancestors, marry the parents of every child,
     forget the arrows, take `given` away: separated if no path is left from a to b. (Lauritzen et al., 1990.)
+
+    >>> collider = [[], [], [0, 1]]
+    >>> d_separated(collider, [0], [1]), d_separated(collider, [0], [1], given=[2])
+    (True, False)
     """
     topological_order(parents)
     for name, group in (("a", a), ("b", b), ("given", given)):
@@ -106,6 +116,11 @@ def chain_rule(law: DiscreteLaw, order: Sequence[int]) -> Float[Tensor, "d state
 
     Implements :eq:`eq-chain-rule`; the rows add up to log p(x). Where the bits before have probability zero the
     conditional is undefined and 0 is returned: the row that made them impossible holds minus infinity already.
+
+    >>> from dgmlib.worlds import even_parity
+    >>> rows = chain_rule(even_parity(2), [0, 1])  # a fair coin, and its copy
+    >>> rows.exp().round(decimals=4).tolist()
+    [[0.5, 0.5, 0.5, 0.5], [1.0, 0.0, 0.0, 1.0]]
     """
     if sorted(order) != list(range(law.d)):
         raise ValueError(f"order is {list(order)}, expected each of 0 to {law.d - 1} once")
@@ -122,6 +137,13 @@ def conditional_information(
     """I(x_a; x_b | x_given) in nats: 0 exactly when the two groups are independent for every value of the third.
 
     Implements :eq:`eq-conditional-information`.
+
+    >>> from dgmlib.worlds import even_parity
+    >>> law = even_parity(3)
+    >>> abs(conditional_information(law, [0], [1]).item()) < 1e-12
+    True
+    >>> round(conditional_information(law, [0], [1], given=[2]).item() / math.log(2), 4)
+    1.0
     """
     if not given:
         return law.mutual_information(a, b)
@@ -137,6 +159,10 @@ def pairwise_information(
     `weights` are the probabilities of the rows, equal ones if absent; `smoothing` is added to each of the four counts
     of a pair (to both counts of a single bit, twice that: its pairs then agree with it). Raises ValueError (entries
     other than 0 and 1, weights that are no probabilities, a negative smoothing).
+
+    >>> x = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).double()
+    >>> (pairwise_information(x) / math.log(2)).round(decimals=4).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
     """
     weights = _weights(x, weights)
     need_between("smoothing", smoothing, 0.0, math.inf)
@@ -155,6 +181,9 @@ def best_tree(information: Float[Tensor, "d d"]) -> list[tuple[int, ...]]:
 
     Implements :eq:`eq-best-tree`: no other law in which each variable looks at one other is closer in KL. Ties go to
     the edge found first. Raises ValueError (not square, asymmetric, NaN). (Chow and Liu, 1968.)
+
+    >>> best_tree(torch.tensor([[0.6, 0.1, 0.3], [0.1, 0.6, 0.2], [0.3, 0.2, 0.6]]))
+    [(), (2,), (0,)]
     """
     d = len(need_symmetric("information", information))
     parents: list[tuple[int, ...]] = [()] * d
@@ -183,6 +212,13 @@ class BayesianNetwork(Density):
 
     `tables[i]` has one axis of size 2 for each parent of i, in the order of `parents[i]`, and holds p(x_i = 1 | them).
     Raises ValueError: a cycle, a table of the wrong shape, an entry outside [0, 1].
+
+    >>> copy = BayesianNetwork([[], [0]], [torch.tensor(0.5), torch.tensor([0.0, 1.0])])
+    >>> copy.log_prob(torch.tensor([[1.0, 1.0], [1.0, 0.0]])).exp().tolist()
+    [0.5, 0.0]
+    >>> x = copy.sample(10)
+    >>> torch.equal(x[:, 0], x[:, 1])
+    True
     """
 
     @checked
@@ -206,6 +242,10 @@ class BayesianNetwork(Density):
 
         `weights` are the probabilities of the rows, equal ones if absent; `smoothing` is added to the counts of zeros
         and of ones. A combination of parents that never occurs gets 1/2.
+
+        >>> x = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> [table.tolist() for table in BayesianNetwork.fit(x, [[], [0]]).tables]
+        [0.5, [0.0, 1.0]]
         """
         weights = _weights(x, weights)
         need_between("smoothing", smoothing, 0.0, math.inf)
@@ -256,6 +296,12 @@ class MarkovChain(Density):
 
     `initial` has `order` axes of size k: the joint law of the first symbols. `transition` has one more: the law of the
     next symbol along its last axis. Raises ValueError when the shapes do not fit or a row is no law.
+
+    >>> flips = MarkovChain(torch.tensor([0.5, 0.5]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]), length=4)
+    >>> flips.log_prob(torch.tensor([[0, 1, 0, 1], [0, 0, 1, 0]])).exp().tolist()
+    [0.5, 0.0]
+    >>> bool((flips.sample(5).diff(dim=1) != 0).all())
+    True
     """
 
     @checked
@@ -274,6 +320,10 @@ class MarkovChain(Density):
         """Count which symbol follows which `order` symbols; `smoothing` > 0 is added to every count.
 
         Raises ValueError (symbols that are none or too few, ranges).
+
+        >>> chain = MarkovChain.fit(torch.tensor([0, 1, 0, 1, 0]), k=2, order=1, length=4, smoothing=1.0)
+        >>> chain.transition.tolist()
+        [[0.25, 0.75], [0.75, 0.25]]
         """
         if not 0 <= int(symbols.min()) <= int(symbols.max()) < need_count("k", k):
             raise ValueError(f"symbols run from {symbols.min()} to {symbols.max()}, expected 0 to {k - 1}")
@@ -318,6 +368,11 @@ def mixture_from_uniforms(mixture: GaussianMixture, u: Float[Tensor, "n d"]) -> 
     Implements :eq:`eq-rosenblatt`: x_i = F_i^{-1}(u_i | x_1, ..., x_{i-1}). Given the earlier coordinates the next one
     is a mixture on the line, whose distribution function is known. The map is exact, increasing in its own coordinate,
     and one to one where the density is positive. (Rosenblatt, 1952.)
+
+    >>> from dgmlib.worlds import GaussianMixture
+    >>> normal = GaussianMixture([1.0], means=[[2.0, 3.0]], covs=[[[1.0, 0.5], [0.5, 1.0]]])
+    >>> mixture_from_uniforms(normal, torch.tensor([[0.5, 0.5]])).round(decimals=4).tolist()
+    [[2.0, 3.0]]
     """
     need_shape("u", u, (len(u), mixture.d))
     spread = mixture.covs.diagonal(dim1=-2, dim2=-1).sqrt()
@@ -349,6 +404,12 @@ class CountedPlane(Density):
     The smallest autoregressive model of a continuous law: one table for the first coordinate, one for the second given
     the bin of the first. `counts` (bins, bins), its first axis the first coordinate; `smoothing` > 0 is added to each.
     Raises ValueError (not square, a negative or NaN count, ranges).
+
+    >>> plane = CountedPlane(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), extent=1.0, smoothing=1.0)
+    >>> plane.log_prob(torch.tensor([[-0.5, -0.5], [2.0, 0.0]])).exp().double().round(decimals=4).tolist()
+    [0.5, 0.0]
+    >>> bool((plane.sample(10).abs() <= 1).all())
+    True
     """
 
     @checked
@@ -363,7 +424,12 @@ class CountedPlane(Density):
     @classmethod
     @checked
     def fit(cls, x: Float[Tensor, "n 2"], bins: int, extent: float, smoothing: float) -> "CountedPlane":
-        """Count the rows of `x` in each cell. Raises ValueError when one lies outside the square."""
+        """Count the rows of `x` in each cell. Raises ValueError when one lies outside the square.
+
+        >>> x = torch.tensor([[-0.5, -0.5], [0.5, 0.5]])
+        >>> CountedPlane.fit(x, bins=2, extent=1.0, smoothing=1.0).first.tolist()
+        [0.5, 0.5]
+        """
         need_between("extent", extent, 0.0, float("inf"), open_ends=True)
         cell = _cell(need_finite("x", x), need_count("bins", bins), extent)
         if ((cell < 0) | (cell >= bins)).any():

@@ -1,4 +1,4 @@
-"""Mixtures and the EM algorithm: a law with a hidden cause, climbed by filling the cause in (chapter 06).
+"""Mixtures and the EM algorithm: a law with a hidden cause, climbed by filling the cause in (chapter 06)::
 
     start = gaussians(x, kmeans_plus_plus(x, 10), covariance="full", floor=1e-3)
     mixture, climb = expectation_maximisation(start, x)
@@ -43,14 +43,22 @@ COVARIANCES = ("full", "tied", "diagonal", "spherical")
 @checked
 def evidence(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     """log p(x) = log sum_k p(x, z = k), stable for any size of the terms; minus infinity for an impossible row, and NaN
-    passes through. Implements :eq:`eq-mix-evidence`."""
+    passes through. Implements :eq:`eq-mix-evidence`.
+
+    >>> round(evidence(torch.tensor([[0.25, 0.5]]).log()).exp().item(), 4)
+    0.75
+    """
     return log_joint.logsumexp(1)
 
 
 @checked
 def responsibilities(log_joint: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """p(z = k | x) of each row, by Bayes: the E step. NaN passes through, and is what an impossible row, minus infinity
-    everywhere, has for a posterior. Implements :eq:`eq-mix-responsibilities`."""
+    everywhere, has for a posterior. Implements :eq:`eq-mix-responsibilities`.
+
+    >>> responsibilities(torch.tensor([[0.25, 0.75]]).double().log()).round(decimals=4).tolist()
+    [[0.25, 0.75]]
+    """
     return log_joint.softmax(1)
 
 
@@ -60,6 +68,11 @@ def elbo(log_joint: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tens
 
     Implements :eq:`eq-mix-elbo`. Terms with q_k = 0 are 0; elsewhere NaN in `log_joint` passes through. Raises
     ValueError (shapes, q no probabilities).
+
+    >>> log_joint = torch.tensor([[0.25, 0.25]]).log()  # log p(x) = log 1/2
+    >>> bounds = [elbo(log_joint, torch.tensor([q])).item() for q in ([0.5, 0.5], [1.0, 0.0])]
+    >>> [round(bound / math.log(2), 4) for bound in bounds]
+    [-1.0, -2.0]
     """
     need_probabilities("q", q)
     return torch.where(q > 0, q * log_joint, 0.0).sum(1) + torch.special.entr(q).sum(1)
@@ -72,7 +85,13 @@ class Climb(NamedTuple):
     """What `expectation_maximisation` saw: `log_likelihood[t]`, the mean of log p(x) (data weights counted) under the
     parameters before step t + 1, the last entry under those returned; `objective[t]`, what EM climbs: that plus the
     parameters' `log_prior` shared out among the data; `converged`, whether the objective rose by less than `tol` in
-    the end."""
+    the end.
+
+    >>> x = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    >>> climb = expectation_maximisation(gaussians(x, x[::2]), x)[1]
+    >>> climb.converged, bool((climb.objective.diff() > -1e-6).all())
+    (True, True)
+    """
 
     log_likelihood: Float[Tensor, " steps"]
     objective: Float[Tensor, " steps"]
@@ -87,6 +106,11 @@ def em_step(
 
     Implements :eq:`eq-mix-em`. A datum of weight 2 counts as two. Raises ValueError (a datum that no component can
     produce, and so without a posterior; what the mixture's `log_joint` and `maximised` refuse).
+
+    >>> one = Gaussians(torch.ones(1), torch.tensor([[5.0]]), torch.ones(1, 1, 1))
+    >>> better, before = em_step(one, torch.tensor([[0.0], [2.0]]))
+    >>> better.means.tolist(), better.covs.tolist()
+    ([[1.0]], [[[1.0]]])
     """
     log_joint = mixture.log_joint(x)
     log_prob = evidence(log_joint)
@@ -123,6 +147,11 @@ def expectation_maximisation(
     of their weights). It never falls, and ends at a stationary point, which need be no maximum. Without a prior it is
     the likelihood; with prior counts the likelihood by itself may fall. A floor leaves the objective as it is: it
     restricts the parameters, the start's too. Raises ValueError (shapes, NaN, a component that collapsed).
+
+    >>> x = torch.tensor([[0.0], [1.0], [10.0], [11.0]]).double()
+    >>> mixture, climb = expectation_maximisation(gaussians(x, x[::2]), x)
+    >>> mixture.means.round(decimals=4).tolist(), climb.converged
+    ([[0.5], [10.5]], True)
     """
     need_count("n_steps", n_steps)
     need_between("tol", tol, 0.0, math.inf)
@@ -150,6 +179,9 @@ def kmeans_plus_plus(
     the nearest one drawn before.
 
     Implements :eq:`eq-mix-seeding`. Raises ValueError (fewer than `k` distinct rows). Arthur & Vassilvitskii (2007).
+
+    >>> sorted(kmeans_plus_plus(torch.tensor([[1.0], [2.0], [1.0]]), k=2).tolist())
+    [[1.0], [2.0]]
     """
     need_finite("x", need_precise("x", x))
     need_finite("x squared", x.square())
@@ -171,6 +203,10 @@ def kmeans(
     """(means, the nearest mean of each row) after Lloyd's iteration: EM in the limit of vanishing variance.
 
     Implements :eq:`eq-mix-kmeans`. Stops when no row changes its mean; a mean without rows stays. Raises ValueError.
+
+    >>> means, label = kmeans(torch.tensor([[0.0], [1.0], [10.0], [11.0]]), torch.tensor([[0.0], [1.0]]))
+    >>> means.tolist(), label.tolist()
+    ([[0.5], [10.5]], [0, 0, 1, 1])
     """
     need_finite("x", need_precise("x", x))
     need_finite("means", need_like("means", means, x))
@@ -198,7 +234,14 @@ def _need_counts(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Mixture(Density):
-    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the cause."""
+    """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the cause.
+
+    >>> mixture = Bernoullis(torch.tensor([0.5, 0.5]), torch.tensor([[1.0], [0.5]]))
+    >>> isinstance(mixture, Mixture), round(mixture.log_prob(torch.ones(1, 1)).exp().item(), 4)
+    (True, 0.75)
+    >>> mixture.maximised(torch.ones(2, 1), torch.ones(2, 2)).probs.tolist()  # counts: of each row, one for each cause
+    [[1.0], [1.0]]
+    """
 
     weights: Float[Tensor, " k"]
     k: int
@@ -231,6 +274,11 @@ class Gaussians(Mixture):
     "spherical" (k,). `floor` >= 0 bounds every variance in every direction from below, here and in each M step, which
     bounds the likelihood from above; 0 is plain maximum likelihood. Raises ValueError (shapes, weights, a covariance
     that is singular: the component has collapsed).
+
+    >>> two = Gaussians(torch.tensor([0.5, 0.5]), torch.tensor([[-1.0], [1.0]]), torch.ones(2), covariance="spherical")
+    >>> joint = two.log_joint(torch.zeros(1, 1))
+    >>> torch.equal(joint[:, 0], joint[:, 1]), two.full_covs().shape, two.sample(5).shape
+    (True, torch.Size([2, 1, 1]), torch.Size([5, 1]))
     """
 
     @checked
@@ -333,6 +381,9 @@ def floored(covs: Float[Tensor, "*shape"], floor: float, *, matrices: bool) -> F
 
     Implements :eq:`eq-mix-floor`: eigenvalues (`matrices`), or the variances themselves, raised to `floor`. Raises
     ValueError (a negative floor, NaN).
+
+    >>> floored(torch.tensor([4.0, 0.01]), 0.5, matrices=False).tolist()
+    [4.0, 0.5]
     """
     need_between("floor", floor, 0.0, math.inf)
     if not matrices:
@@ -351,6 +402,10 @@ def gaussians(
     """A start for EM: each row given to its nearest mean by `kmeans`, then one M step.
 
     Raises ValueError (shapes, `covariance`, a cluster with a singular covariance while floor = 0).
+
+    >>> start = gaussians(torch.tensor([[0.0], [2.0], [8.0]]), torch.tensor([[0.0], [9.0]]), covariance="tied")
+    >>> start.means.tolist(), start.weights.double().round(decimals=4).tolist()
+    ([[1.0], [8.0]], [0.6667, 0.3333])
     """
     means, label = kmeans(x, means)
     k, d = means.shape
@@ -367,6 +422,11 @@ class Bernoullis(Mixture):
     `prior_counts` a >= 0 adds a heads and a tails to each coin in the M step: the mode under a Beta(a + 1, a + 1)
     prior, which keeps probabilities inside (0, 1); EM then climbs the likelihood times that prior, and the likelihood
     alone may fall. Raises ValueError (shapes, probabilities). Juan & Vidal (2002).
+
+    >>> coins = Bernoullis(torch.tensor([0.5, 0.5]), torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+    >>> x = torch.tensor([[1.0, 0.0]])
+    >>> coins.log_prob(x).item(), coins.completed(x, seen=x).tolist()
+    (-inf, [[1.0, 1.0]])
     """
 
     @checked
@@ -444,6 +504,10 @@ def factor_step(
     Implements :eq:`eq-mix-factor-step`. `isotropic` keeps one noise for all coordinates: probabilistic PCA. `floor`
     bounds the noise from below, which a coordinate that never varies needs: without, its noise collapses to 0. Raises
     ValueError (shapes, NaN, noise that is not positive or collapses). Rubin & Thayer (1982); Tipping & Bishop (1999).
+
+    >>> cov, weight, noise = torch.tensor([[2.0]]), torch.tensor([[1.0]]), torch.tensor([1.0])  # at the maximum
+    >>> [part.round(decimals=4).tolist() for part in factor_step(cov, weight, noise)[:2]]
+    [[[1.0]], [1.0]]
     """
     d, k = weight.shape
     need_symmetric("cov", cov)

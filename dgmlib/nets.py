@@ -23,6 +23,10 @@ class MLP(nn.Sequential):
     `MLP([2, 64, 64, 1])` maps `(*batch, 2)` to `(*batch, 1)` through two hidden layers of 64 units.
 
     Raises: ValueError (fewer than two sizes, or one below 1; shapes), TypeError (a size that is no int; dtypes).
+
+    >>> net = MLP([2, 64, 1])
+    >>> net(torch.zeros(5, 2)).shape, len(net), len(net[:2])
+    (torch.Size([5, 1]), 3, 2)
     """
 
     @checked
@@ -50,6 +54,9 @@ class Residual(nn.Module):
 
     With `scale` = 1 / sqrt(number of blocks) the variance of a signal stays bounded at every depth. `branch` keeps the
     shape of its input. Raises ValueError (a branch that does not, or a scale not in (0, inf)). He et al. (2016).
+
+    >>> Residual(nn.Identity(), scale=0.5)(torch.tensor([2.0])).tolist()
+    [3.0]
     """
 
     @checked
@@ -78,6 +85,11 @@ def backpropagate(
     Implements :eq:`eq-net-backprop`, for layers h <- tanh(W h + b) with no tanh after the last. `weights[l]` is
     `(d_l, d_{l-1})`, `biases[l]` `(d_l,)`. Raises ValueError (no layer, shapes), TypeError (no tensors).
     Rumelhart, Hinton & Williams (1986).
+
+    >>> one, two = torch.tensor([[1.0]]), torch.tensor([[2.0]])
+    >>> loss, weight_gradients, bias_gradients = backpropagate([two], [torch.zeros(1)], one, one)
+    >>> loss.tolist(), weight_gradients[0].tolist(), bias_gradients[0].tolist()
+    ([0.5], [[1.0]], [1.0])
     """
     if not weights or len(weights) != len(biases):
         raise ValueError(
@@ -109,6 +121,10 @@ def signal_map(
     Implements :eq:`eq-net-variance`: (weight_var E phi(u)^2, weight_var E phi'(u)^2) with u ~ N(0, variance), for
     weights of variance weight_var / fan_in and no bias. `activation` acts elementwise; a kink may only stand at 0.
     Raises ValueError (a variance or weight_var negative or not finite). Poole et al. (2016).
+
+    >>> signal, gradient = signal_map(torch.tensor(3.0), torch.relu, weight_var=2.0)
+    >>> round(signal.item(), 4), round(gradient.item(), 4)
+    (3.0, 1.0)
     """
     need_between("weight_var", weight_var, 0.0, math.inf)
     need_finite("variance", variance)
@@ -131,6 +147,9 @@ def critical_gain(activation: Callable[[Tensor], Tensor]) -> float:
 
     Implements :eq:`eq-net-gain`. sqrt(2) for ReLU (He et al., 2015). Raises ValueError (an activation that passes
     nothing on).
+
+    >>> round(critical_gain(torch.relu), 4)
+    1.4142
     """
     kept = float(signal_map(torch.ones((), dtype=torch.float64), activation, 1.0)[0])
     return need_between("E activation(u)^2", kept, 0.0, math.inf, open_ends=True) ** -0.5
@@ -142,6 +161,9 @@ def normal_init(net: nn.Module, gain: float, *, generator: torch.Generator | Non
     """`net` itself, each weight of its linear maps redrawn from N(0, gain^2 / fan_in) and each bias set to 0.
 
     Raises ValueError (a gain below 0, or no linear map).
+
+    >>> normal_init(nn.Linear(3, 2), gain=1.0).bias.tolist()
+    [0.0, 0.0]
     """
     maps = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not maps:
@@ -163,6 +185,9 @@ def time_features(t: Float[Tensor, " batch"], n_features: int) -> Float[Tensor, 
     """cos and sin of 1000 t w, the frequencies w falling geometrically from 1 to 1/10,000: a time a network can read.
 
     Implements :eq:`eq-diff-time`. `n_features` is even. Vaswani et al. (2017), section 3.5; Ho et al. (2020).
+
+    >>> time_features(torch.zeros(1), n_features=4).tolist()
+    [[1.0, 1.0, 0.0, 0.0]]
     """
     half, odd = divmod(need_count("n_features", n_features, 4), 2)
     if odd:
@@ -177,6 +202,11 @@ class ResBlock(nn.Module):
     """Two normalised convolutions beside a shortcut; the time scales and shifts between them.
 
     He et al. (2016); the second convolution starts at zero, so that the block starts as its shortcut.
+
+    >>> block = ResBlock(4, 4, d_time=16)
+    >>> x = torch.ones(2, 4, 8, 8)
+    >>> torch.equal(block(x, torch.ones(2, 16)), x)  # until it is trained
+    True
     """
 
     @checked
@@ -199,7 +229,12 @@ class ResBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every pixel looks at every other (one head of `channels` numbers), beside a shortcut; starts as the shortcut."""
+    """Every pixel looks at every other (one head of `channels` numbers), beside a shortcut; starts as the shortcut.
+
+    >>> x = torch.ones(2, 4, 8, 8)
+    >>> torch.equal(SelfAttention(4)(x), x)  # until it is trained
+    True
+    """
 
     @checked
     def __init__(self, channels: int):
@@ -230,6 +265,11 @@ class UNet(nn.Module):
     Raises: TypeError, ValueError (counts; shapes of `x` and `t`).
 
     Ronneberger, Fischer & Brox (2015), "U-Net"; Ho, Jain & Abbeel (2020), appendix B.
+
+    >>> net = UNet(channels=1, widths=(8, 16))
+    >>> y = net(torch.ones(2, 1, 8, 8), t=torch.tensor([0.1, 0.9]))
+    >>> y.shape, y.abs().max().item()
+    (torch.Size([2, 1, 8, 8]), 0.0)
     """
 
     @checked

@@ -43,6 +43,13 @@ class Run:
         device: CUDA at the `gpu` budget when there is one, else the CPU.
         budget: "smoke" (what tests run), "cpu" (what the book shows) or "gpu".
         seed: every generator of the chapter derives from it.
+
+    >>> run = Run(torch.device("cpu"), budget="smoke", seed=0)
+    >>> run.pick(smoke=2, cpu=100, gpu=10_000)
+    2
+    >>> draws = [torch.rand(3, generator=run.generator(stream)) for stream in (1, 1, 2)]
+    >>> torch.equal(draws[0], draws[1]), torch.equal(draws[0], draws[2])
+    (True, False)
     """
 
     device: torch.device
@@ -69,6 +76,9 @@ def setup() -> Run:
     are made for the book, progress bars are silent. Prints nothing: what it finds differs from machine to machine.
 
     Raises: ValueError when a variable has a value it cannot have.
+
+    >>> setup().budget in ("smoke", "cpu", "gpu")
+    True
     """
     budget = need_option("DGM_BUDGET", os.environ.get("DGM_BUDGET", "cpu"), ("smoke", "cpu", "gpu"))
     seed = os.environ.get("DGM_SEED", "0")
@@ -119,11 +129,20 @@ _PLAIN = str.maketrans({"✓": "ok", "≈": "~", "≤": "<=", "×": "x", "…": 
 
 
 class CheckFailed(AssertionError):
-    """An equation, its implementation, or the negative control of its check is wrong."""
+    """An equation, its implementation, or the negative control of its check is wrong.
+
+    >>> Check().equal("eq-half", 0.5, 1.0)
+    Traceback (most recent call last):
+    dgmlib.notebook.CheckFailed: ✗ eq-half: lhs 0.5000 ≠ rhs 1.000, off by up to 0.5000
+    """
 
 
 class Record(NamedTuple):
-    """What one check found: its name, whether it passed, and the ids of the wrong forms it rejects."""
+    """What one check found: its name, whether it passed, and the ids of the wrong forms it rejects.
+
+    >>> Record("eq-kl Gaussian, against quadrature", True, ()).label
+    'eq-kl'
+    """
 
     name: str
     passed: bool
@@ -148,6 +167,18 @@ class Check:
 
     Attributes:
         log: a `Record` of every check made.
+
+    >>> check = Check()
+    >>> check.equal("eq-half", 0.5, 1 / 2, wrong={"upside down": 2 / 1})
+    ✓ eq-half: 0.5000 = 0.5000, rejects upside down (2.000)
+    >>> check.chain("eq-sum", [1 + 2 + 3, 3 * 4 / 2, 6])
+    ✓ eq-sum: 6.000 = 6.000 = 6.000
+    >>> check.at_most("eq-bound", 0.5, 1.0)
+    ✓ eq-bound: 0.5000 ≤ 1.000
+    >>> check.estimate("eq-mean", torch.arange(100.0), 49.5)
+    ✓ eq-mean: 49.50 within 5 standard errors of the mean of 100 samples
+    >>> check.log[0].rejects
+    ('upside down',)
     """
 
     def __init__(self) -> None:
@@ -353,7 +384,11 @@ check = Check()
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found: `verdict` is "right", "known bug" (then `bug` is it), "unknown" or "error"."""
+    """What `diagnose` found: `verdict` is "right", "known bug" (then `bug` is it), "unknown" or "error".
+
+    >>> Diagnosis("unknown").bug is None
+    True
+    """
 
     verdict: str
     bug: bugs.Bug | None = None
@@ -368,6 +403,14 @@ def diagnose(subject: str, function: Callable[..., Any], tell: str = "all") -> D
     names it, tells its story and the cure.
 
     Raises: ValueError (no such subject, listing those there are; another `tell`), TypeError (not a function).
+
+    >>> from dgmlib.divergences import kl_gaussian
+    >>> diagnose("gaussian-kl", kl_gaussian).verdict
+    gaussian-kl: your function is right.
+    'right'
+    >>> diagnose("gaussian-kl", lambda *args: 3 * kl_gaussian(*args)).verdict
+    gaussian-kl: your function is 3 × the right value.
+    'unknown'
     """
     if tell not in ("all", "symptom", "place", "cure"):
         raise ValueError(f"tell is {tell!r}, expected 'all', 'symptom', 'place' or 'cure'")
@@ -390,7 +433,11 @@ def diagnose(subject: str, function: Callable[..., Any], tell: str = "all") -> D
 
 
 def outcome(function: Callable[..., Any], probes: Sequence[tuple[Any, ...]]) -> list[Tensor]:
-    """Every tensor or number that `function` returns on `probes`. Raises TypeError when it returns anything else."""
+    """Every tensor or number that `function` returns on `probes`. Raises TypeError when it returns anything else.
+
+    >>> outcome(lambda x: 2 * x, [(torch.ones(2),), (3.0,)])
+    [tensor([2., 2.]), tensor(6., dtype=torch.float64)]
+    """
     results: list[Tensor] = []
     for probe in probes:
         results += _leaves(function(*map(_fresh, probe)))
@@ -401,6 +448,10 @@ def alike(a: Sequence[Tensor], b: Sequence[Tensor], loosened: float = 1.0) -> bo
     """Are two outcomes the same numbers in the same shapes, to the precision of the coarser dtype?
 
     |a - b| <= tolerance (1 + |b|), with a tolerance of 1e-8 in double precision and 1e-4 below, times `loosened`.
+
+    >>> x = torch.ones(2)
+    >>> alike([x], [x + 1e-6]), alike([x], [x + 1e-2]), alike([x], [x, x])
+    (True, False, False)
     """
     if [x.shape for x in a] != [y.shape for y in b]:
         return False
@@ -512,6 +563,10 @@ def explore(draw: Callable[..., Figure], *, alt: str, **sliders: Iterable[Any]) 
 
     Raises: ValueError (no values, an `alt` that names no slider, frames too many, too heavy or of several sizes),
         TypeError (`draw` returns no figure).
+
+    >>> explore(lambda: None, alt="a line")
+    Traceback (most recent call last):
+    ValueError: sliders is {}, expected at least one keyword with the values it stops at
     """
     stops = {name: list(values) for name, values in sliders.items()}
     if not stops or not all(stops.values()):
@@ -584,6 +639,11 @@ def show_source(obj: Callable[..., Any]) -> None:
     The output's metadata name what is shown, so that the book can refresh it without running the chapter.
 
     Raises: TypeError when `obj` is none of these.
+
+    >>> from functools import partial
+    >>> show_source(partial(round, ndigits=4))
+    Traceback (most recent call last):
+    TypeError: obj is a partial, expected a function, a method or a class
     """
     if not (inspect.isroutine(obj) or inspect.isclass(obj)):
         raise TypeError(f"obj is a {type(obj).__name__}, expected a function, a method or a class")
@@ -592,7 +652,11 @@ def show_source(obj: Callable[..., Any]) -> None:
 
 
 def source_markdown(source: str) -> str:
-    """What `show_source` shows of "module:qualname", as Markdown. Raises ImportError, AttributeError."""
+    """What `show_source` shows of "module:qualname", as Markdown. Raises ImportError, AttributeError.
+
+    >>> source_markdown("dgmlib.core:data_parallel").splitlines()[:2]
+    ['```python', 'def data_parallel() -> tuple[int, int]:']
+    """
     module, qualname = source.split(":")
     code = textwrap.dedent(inspect.getsource(attrgetter(qualname)(import_module(module))))
     lines = code.splitlines()

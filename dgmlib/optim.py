@@ -36,6 +36,10 @@ def sgd_step(
 
     Implements :eq:`eq-opt-momentum`. `velocity` starts at zero; `momentum` in [0, 1), 0 is plain descent. Equals
     `torch.optim.SGD`. NaN in a tensor passes through. Raises ValueError (shapes, ranges). Polyak (1964).
+
+    >>> theta, gradient, velocity = torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([0.0])
+    >>> [part.tolist() for part in sgd_step(theta, gradient, velocity, step_size=0.25)]
+    [[0.5], [2.0]]
     """
     _need_range(step_size, momentum)
     velocity = momentum * velocity + gradient
@@ -61,6 +65,11 @@ def adam_step(
     `torch.optim.Adam`, or `AdamW` with weight decay. NaN in a tensor passes through, and `eps` = 0 makes it where no
     gradient was ever but 0. Raises ValueError (shapes, ranges), TypeError (`t` no int, moments in half precision).
     Kingma & Ba (2015); Loshchilov & Hutter (2019).
+
+    >>> theta, gradient, zero = torch.tensor([1.0]), torch.tensor([-5.0]), torch.tensor([0.0])
+    >>> theta, moments = adam_step(theta, gradient, (zero, zero), t=1, step_size=0.1)
+    >>> round(theta.item(), 4)  # step_size against the sign of the gradient, whatever its size
+    1.1
     """
     _need_range(step_size)
     need_between("eps", eps, 0.0, math.inf)
@@ -84,6 +93,9 @@ def contraction(curvature: Float[Tensor, "*shape"], step_size: float, momentum: 
 
     Implements :eq:`eq-opt-roots`: the larger modulus of the two roots r of r^2 - (1 + momentum - step_size curvature) r
     + momentum = 0. Raises ValueError (ranges, NaN). Polyak (1964).
+
+    >>> contraction(torch.tensor([1.0, 2.0, 5.0]), step_size=0.5).tolist()
+    [0.5, 0.0, 1.5]
     """
     _need_range(step_size, momentum)
     b = 1 + momentum - step_size * need_finite("curvature", curvature)
@@ -97,6 +109,9 @@ def best_momentum(low: float, high: float) -> tuple[float, float]:
 
     Implements :eq:`eq-opt-best`: each step then shrinks every error by sqrt(momentum) in the long run. Raises
     ValueError. Polyak (1964).
+
+    >>> best_momentum(1.0, 9.0)
+    (0.25, 0.25)
     """
     need_between("low", low, 0.0, math.inf, open_ends=True)
     a, b = math.sqrt(low), math.sqrt(need_between("high", high, low, math.inf))
@@ -110,6 +125,9 @@ def sgd_variance(
     """Stationary variance of theta when each gradient of a quadratic carries independent noise of variance noise_var.
 
     Implements :eq:`eq-opt-noise`. Infinite where the step is too large to settle. Raises ValueError (ranges, NaN).
+
+    >>> sgd_variance(torch.tensor([1.0, 3.0]), step_size=1.0, noise_var=1.0).tolist()
+    [1.0, inf]
     """
     _need_range(step_size, momentum)
     need_between("noise_var", noise_var, 0.0, math.inf)
@@ -127,6 +145,9 @@ def product_flow(start: float, target: float, time: Float[Tensor, "*shape"]) -> 
 
     Implements :eq:`eq-opt-product`: a logistic curve, slow at first, since near a = b = 0 the gradient is near zero.
     Raises ValueError (ranges, NaN). Saxe, McClelland & Ganguli (2014).
+
+    >>> product_flow(0.01, 4.0, torch.tensor([0.0, 10.0]).double()).round(decimals=4).tolist()
+    [0.01, 4.0]
     """
     need_between("start", start, 0.0, math.inf, open_ends=True)
     need_between("target", target, 0.0, math.inf, open_ends=True)

@@ -26,7 +26,12 @@ COLORS = {
 
 
 def style() -> None:
-    """Set matplotlib's defaults for the book: 7 inches wide at 100 dots an inch, white ground, the course's colours."""
+    """Set matplotlib's defaults for the book: 7 inches wide at 100 dots an inch, white ground, the course's colours.
+
+    >>> style()
+    >>> plt.rcParams["figure.figsize"], plt.rcParams["image.cmap"]
+    ([7.0, 3.0], 'gray')
+    """
     plt.rcParams.update(
         {
             "figure.figsize": (7.0, 3.0),
@@ -62,6 +67,10 @@ def show_images(
 
     Returns: the axes drawn on, without ticks.
     Raises: TypeError (not a tensor), ValueError (shape, NaN, values out of range).
+
+    >>> ax = show_images(torch.zeros(6, 8, 8), ncols=3, ax=plt.Figure().subplots())
+    >>> ax.images[0].get_array().shape  # two rows of three, one pixel between them
+    (17, 26)
     """
     pixels = _pixels(images, levels)
     n, h, w, channels = pixels.shape
@@ -100,6 +109,11 @@ def density_2d(
         color: what is drawn, a key of `COLORS`.
 
     Raises: ValueError (extent, colour, or a log density of the wrong shape, NaN or plus infinity).
+
+    >>> log_normal = lambda x: -x.square().sum(1) / 2
+    >>> image = density_2d(plt.Figure().subplots(), log_normal, (-3.0, 3.0, -3.0, 3.0), n=20)
+    >>> image.get_array().shape, image.get_array().argmax() in (189, 190, 209, 210)  # one of the four in the middle
+    ((20, 20), True)
     """
     need_option("color", color, COLORS)
     left, right, bottom, top = extent

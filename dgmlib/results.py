@@ -16,7 +16,15 @@ UNCOMMITTED = "made from code that no commit holds, so to be measured again"
 
 
 class Run(NamedTuple):
-    """One model and one measure, with one result a seed."""
+    """One model and one measure, with one result a seed.
+
+    >>> rows = [{"seed": seed, "ours": 1.0 + seed, "commit": "a1b2c3d", "minutes": {"wall": 2.0}} for seed in (0, 2)]
+    >>> run = Run("vae", rows)
+    >>> run.result
+    '2.000 ± 1.414 (seeds 0, 2: 1.000, 3.000)'
+    >>> run.clean, run.minutes_of("wall"), run.commit
+    (True, '2.0', 'a1b2c3d')
+    """
 
     name: str
     rows: list[dict[str, Any]]
@@ -66,7 +74,11 @@ class Run(NamedTuple):
 
 
 def read(folder: Path = FOLDER) -> list[Run]:
-    """All runs of a folder, in the order of their names, seeds together."""
+    """All runs of a folder, in the order of their names, seeds together.
+
+    >>> read(Path("a folder without runs"))
+    []
+    """
     runs: dict[tuple, Run] = {}
     for path in sorted(Path(folder).glob("*.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
@@ -78,14 +90,25 @@ def read(folder: Path = FOLDER) -> list[Run]:
 
 
 def told(value: float | str) -> str:
-    """A number that a run noted beside its result, as a page says it."""
+    """A number that a run noted beside its result, as a page says it.
+
+    >>> told(0.12345), told(12.341), told(7)
+    ('0.123', '12.34', '7')
+    """
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
 
 
 class Table:
-    """Rows of text under headings, which a notebook shows as a table and a console as lines."""
+    """Rows of text under headings, which a notebook shows as a table and a console as lines.
+
+    >>> Table(["model", "bits"], [["NADE", "2.1"], ["VAE", "at most 2.2"]])
+    NADE
+        bits: 2.1
+    VAE
+        bits: at most 2.2
+    """
 
     def __init__(self, headings: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""):
         self.headings, self.rows, self.note = list(headings), [list(row) for row in rows], note
@@ -110,6 +133,9 @@ def measured(*names: str, folder: Path = FOLDER) -> Table:
     """The runs of these names, each with the seeds that belong to it, as a table.
 
     Raises: ValueError (no such run).
+
+    >>> measured("vae", folder=Path("no such folder"))
+    The measured runs lie in book/results of a clone of the course, which is not here.
     """
     if not Path(folder).is_dir():
         return Table([], [], "The measured runs lie in book/results of a clone of the course, which is not here.")

@@ -25,6 +25,9 @@ def inverse_cdf(
     Implements :eq:`eq-inverse-cdf`. `cdf` works elementwise and rises from F(low) <= u to F(high) >= u; it may hold
     one distribution function for each element of u, broadcasting its argument against the shape of u. Raises
     ValueError where it does not.
+
+    >>> round(inverse_cdf(torch.square, torch.tensor([0.25]), 0.0, 1.0).item(), 4)
+    0.5
     """
     _need_unit("u", u)
     need_between("high", high, need_between("low", low, -math.inf, math.inf, open_ends=True), math.inf)
@@ -49,6 +52,9 @@ def categorical_from_uniforms(probs: Float[Tensor, " k"], u: Float[Tensor, " n"]
     """The index whose slice of [0, 1) holds each u, #{j : p_1 + ... + p_j <= u}: the same u give the same draws.
 
     Implements :eq:`eq-slices`.
+
+    >>> categorical_from_uniforms(torch.tensor([0.5, 0.5]), torch.tensor([0.1, 0.5, 0.9])).tolist()
+    [0, 1, 1]
     """
     edges = need_probabilities("probs", probs, 1).to(torch.float64).cumsum(0)
     edges = edges / edges[-1]  # rounding must not leave a gap below 1
@@ -57,7 +63,11 @@ def categorical_from_uniforms(probs: Float[Tensor, " k"], u: Float[Tensor, " n"]
 
 @checked
 def categorical(probs: Float[Tensor, " k"], n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
-    """`n` independent indices, index j with probability probs[j]."""
+    """`n` independent indices, index j with probability probs[j].
+
+    >>> categorical(torch.tensor([0.0, 1.0]), 3).tolist()
+    [1, 1, 1]
+    """
     need_count("n", n)
     u = torch.rand(n, generator=generator, dtype=torch.float64, device=probs.device)
     return categorical_from_uniforms(probs, u)
@@ -68,6 +78,9 @@ def box_muller(u: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
     """Two independent N(0, 1) from two uniforms: radius sqrt(-2 log(1 - u_1)), angle 2 pi u_2.
 
     Implements :eq:`eq-box-muller`. (Box and Muller, 1958.)
+
+    >>> box_muller(torch.tensor([[1 - math.exp(-0.5), 0.0]]).double()).round(decimals=4).tolist()
+    [[1.0, 0.0]]
     """
     radius, angle = (-2 * torch.log1p(-_need_unit("u", u)[:, 0])).sqrt(), 2 * math.pi * u[:, 1]
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
@@ -87,6 +100,12 @@ def rejection(
     Implements :eq:`eq-rejection`. A proposal x ~ q is kept with probability f(x) / (M q(x)), M = exp(log_bound); for a
     normalised target the share is 1/M on average. Raises ValueError as soon as a proposal shows f > M q (the draws
     would follow min(f, M q)), and when fewer than one proposal in ten thousand is kept. (von Neumann, 1951.)
+
+    >>> from dgmlib.worlds import DiscreteLaw
+    >>> always_one = lambda x: x[:, 0].log()
+    >>> x, share = rejection(always_one, DiscreteLaw([0.5, 0.5]), math.log(2), 3)
+    >>> x.tolist()
+    [[1.0], [1.0], [1.0]]
     """
     need_count("n", n), need_between("log_bound", log_bound, -math.inf, math.inf, open_ends=True)
     kept: list[Tensor] = []
@@ -121,6 +140,9 @@ def metropolis_kernel(probs: Float[Tensor, " k"], proposal: Float[Tensor, "k k"]
 
     Implements :eq:`eq-metropolis`. Moves i -> j with chance q_ij min(1, p_j q_ji / (p_i q_ij)), else stays. `probs` are
     all positive and may lack their normalisation; the rows of `proposal` are laws. (Hastings, 1970.)
+
+    >>> metropolis_kernel(torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])).tolist()
+    [[0.0, 1.0], [0.5, 0.5]]
     """
     if not (need_finite("probs", probs) > 0).all():
         raise ValueError(f"probs reaches down to {probs.min():.3g}, expected weights above zero")
@@ -144,6 +166,10 @@ def metropolis(
     Proposes x' ~ N(x, step_size^2 I), and goes there with probability min(1, p(x') / p(x)), else stays: the start, then
     `n_steps` more positions. Needs no normalisation, and forgets its start only in the long run. (Metropolis et al.,
     1953.) Raises ValueError where a walk starts outside the support.
+
+    >>> path, share = metropolis(lambda x: -x.square().sum(1) / 2, torch.zeros(5, 1), step_size=1.0, n_steps=10)
+    >>> path.shape, share.shape
+    (torch.Size([11, 5, 1]), torch.Size([5]))
     """
     need_finite("x", x)
     need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
@@ -171,6 +197,9 @@ def bridge_mass(half_gap: float, lipschitz: float) -> float:
 
     Implements :eq:`eq-bridge`: 2 Phi(a / L) - 1 when P(f <= -a) = P(f >= a), a = `half_gap`, in any dimension of z.
     Attained by f(z) = clip(L z_1, -a, a). (Borell, 1975; Sudakov and Tsirelson, 1978.)
+
+    >>> round(bridge_mass(half_gap=1.0, lipschitz=1.0), 4)
+    0.6827
     """
     need_between("half_gap", half_gap, 0.0, math.inf, open_ends=True)
     need_between("lipschitz", lipschitz, 0.0, math.inf, open_ends=True)
@@ -187,6 +216,10 @@ def copula_sample(
     table's normal scores Phi^{-1}((rank - 1/2) / rows), equal values sharing their mean rank. (Nelsen, 2006.) Few
     values in a column blunt its correlations. Raises ValueError where a column is constant, or where columns determine
     one another.
+
+    >>> table = torch.tensor([[0.0, 3.0], [1.0, 5.0], [2.0, 4.0]])
+    >>> set(copula_sample(table, 50)[:, 1].tolist()) <= {3.0, 4.0, 5.0}
+    True
     """
     rows, columns = need_finite("table", table).shape
     if (table == table[0]).all(0).any():

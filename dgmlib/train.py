@@ -1,10 +1,11 @@
-"""Training: one gradient step, an averaged copy of the weights, and a loop that survives being killed.
+"""Training: one gradient step, an averaged copy of the weights, and a loop that survives being killed::
 
     step = gradient_step(model, loss, torch.optim.AdamW(model.parameters()), clip=1.0)
     history = fit(step, batches, 10_000, checkpoint="runs/vae.safetensors")
     plt.plot(history["loss"])
 
-`fit` knows nothing of models: any callable `step(batch) -> {name: number}` will do. Two players are two gradient steps:
+`fit` knows nothing of models: any callable `step(batch) -> {name: number}` will do. Two players are two gradient
+steps::
 
     def step(batch):
         return critic_step(batch) | generator_step(batch)
@@ -63,6 +64,14 @@ class EMA(nn.Module):
     Parameters of half precision are refused: beside an average of 0.999 their steps of 1e-3 would be rounded away.
 
     Polyak & Juditsky (1992), "Acceleration of stochastic approximation by averaging".
+
+    >>> model = nn.Linear(1, 1)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> ema = EMA(model)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> ema.update(model)  # beta_1 = 0.1
+    >>> round(ema.model.weight.item(), 4)
+    0.9
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999):
@@ -135,6 +144,13 @@ class gradient_step:
     `.state` names what a checkpoint must hold for an exact resume.
 
     Raises: TypeError (`model` or `optimizer` of another kind), ValueError (parameters not the model's, shapes).
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> loss = lambda model, x: model(x).square().sum(1)
+    >>> step = gradient_step(model, loss, torch.optim.SGD(model.parameters(), lr=0.25))
+    >>> step(torch.ones(4, 1))["loss"].item(), model.weight.item()
+    (1.0, 0.5)
     """
 
     def __init__(
@@ -196,7 +212,12 @@ SCHEDULE_SETTINGS = ("T_max", "total_steps", "total_iters", "eta_min", "step_siz
 
 
 def schedule_length(schedule: Any) -> int | None:
-    """After how many steps a torch schedule has nothing sensible left: the steps it was given, None if any number."""
+    """After how many steps a torch schedule has nothing sensible left: the steps it was given, None if any number.
+
+    >>> optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+    >>> schedule_length(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10))
+    10
+    """
     return getattr(schedule, "total_steps", None) or getattr(schedule, "T_max", None)
 
 
@@ -207,6 +228,14 @@ class History:
     """What was logged: `history["loss"]`, one float64 value per logged step, and `history.steps("loss")`, which steps.
 
     Steps count from 1. `history.step` is how many were made, `history.seconds` the time they took, over all resumes.
+
+    >>> history = History()
+    >>> history.step = 3
+    >>> history.log({"accuracy": 0.5})
+    >>> history.log_later({"loss": torch.tensor(2.0)})
+    >>> history.fetch()
+    >>> sorted(history), history["loss"].tolist(), history.steps("loss").tolist()
+    (['accuracy', 'loss'], [2.0], [3])
     """
 
     def __init__(self):
@@ -309,6 +338,10 @@ def fit(
     Raises: TypeError, ValueError (arguments; more steps than `step.schedule` was made for; a checkpoint damaged or of
     another run), FloatingPointError (NaN), OSError (a checkpoint that cannot be written, or that another run holds).
     The file of the last checkpoint survives them all.
+
+    >>> history = fit(lambda batch: {"loss": batch}, [1.0, 2.0], n_steps=4, progress=False)
+    >>> history["loss"].tolist(), history.step
+    ([1.0, 2.0, 1.0, 2.0], 4)
     """
     if isinstance(step, nn.Module) or not callable(step):
         raise TypeError(f"step is a {type(step).__name__}, expected a function of a batch, as gradient_step makes one")
@@ -514,6 +547,10 @@ def join_processes() -> None:
 
     `fit` does it by itself. A program does it first, so that "cuda" means this process's GPU when it builds models;
     `core.data_parallel` then says which process this is. They part when the program ends, also by an error.
+
+    >>> join_processes()  # without torchrun: nothing to join
+    >>> data_parallel()
+    (0, 1)
     """
     if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
         return
@@ -531,7 +568,12 @@ def join_processes() -> None:
 
 
 def part_processes() -> None:
-    """Part the processes that are joined, as they do by themselves when the program ends; alone, do nothing."""
+    """Part the processes that are joined, as they do by themselves when the program ends; alone, do nothing.
+
+    >>> part_processes()
+    >>> dist.is_initialized()
+    False
+    """
     if dist.is_initialized():
         # gloo waits for its threads, which may be waiting for Python's lock to drop a tensor. torch 2.6 holds that lock
         # while it lets a group go, but not while it lets a backend go: so the backend goes last.

@@ -72,6 +72,9 @@ def schur_complement(matrix: Float[Tensor, "d d"], drop: Sequence[int]) -> Float
 
     Implements :eq:`eq-world-schur`. For a covariance it is the covariance of the rest given `drop`; it is also the
     inverse of the block of the inverse.
+
+    >>> schur_complement(torch.tensor([[2.0, 1.0], [1.0, 2.0]]), drop=[1]).tolist()
+    [[1.5]]
     """
     keep, drop = _split("drop", len(need_finite("matrix", matrix)), drop)
     cross = matrix[keep][:, drop]
@@ -85,6 +88,10 @@ def condition(
     """Mean and covariance of N(mean, cov)'s other coordinates once those in `given` equal `value`.
 
     Implements :eq:`eq-world-conditional`.
+
+    >>> cov = torch.tensor([[2.0, 1.0], [1.0, 2.0]])
+    >>> [part.tolist() for part in condition(torch.zeros(2), cov, given=[1], value=torch.tensor([2.0]))]
+    [[1.0], [[1.5]]]
     """
     keep, given = _split("given", len(need_finite("mean", mean)), given)
     need_finite("value", need_shape("value", value, (len(given),))), need_finite("cov", cov)
@@ -96,7 +103,13 @@ def condition(
 def gaussian_product(
     mean_a: Float[Tensor, " d"], cov_a: Float[Tensor, "d d"], mean_b: Float[Tensor, " d"], cov_b: Float[Tensor, "d d"]
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"], Float[Tensor, ""]]:
-    """(m, C, log c) with N(x; a, A) N(x; b, B) = c N(x; m, C). Implements :eq:`eq-world-product`."""
+    """(m, C, log c) with N(x; a, A) N(x; b, B) = c N(x; m, C). Implements :eq:`eq-world-product`.
+
+    >>> one = torch.eye(1)
+    >>> mean, cov, log_c = gaussian_product(torch.tensor([0.0]), one, torch.tensor([2.0]), one)
+    >>> mean.tolist(), cov.tolist(), round(float(log_c), 4)  # log N(2; 0, 2)
+    ([1.0], [[0.5]], -2.2655)
+    """
     need_finite("mean_a", mean_a), need_finite("mean_b", mean_b)
     need_cholesky("cov_a", cov_a), need_cholesky("cov_b", cov_b)
     gain = torch.linalg.solve(cov_a + cov_b, cov_a).mT  # A (A + B)^{-1}
@@ -111,6 +124,13 @@ class LinearGaussian(Density):
     """x = W z + mu + sigma eps with z ~ N(0, I_k), eps ~ N(0, I_d): a one-layer decoder whose evidence is known.
 
     `weight` (d, k), `mean` (d,), `noise_std` sigma > 0. (Probabilistic PCA: Tipping and Bishop, 1999.)
+
+    >>> world = LinearGaussian([[1.0], [1.0], [1.0]], mean=[0.0, 0.0, 0.0], noise_std=1.0)
+    >>> [part.tolist() for part in world.posterior(torch.ones(1, 3))]
+    [[[0.75]], [[0.25]]]
+    >>> x = world.sample(5)
+    >>> world.log_prob(x).shape, world.score(x).shape
+    (torch.Size([5]), torch.Size([5, 3]))
     """
 
     @checked
@@ -159,6 +179,14 @@ class GaussianMixture(Density):
 
     `weights` (k,) are probabilities, `means` (k, d), `covs` (k, d, d) symmetric and positive definite, or exactly
     zero: a point mass, which can be sampled and noised but has no density. Raises ValueError otherwise.
+
+    >>> points = GaussianMixture([0.5, 0.5], means=[[-1.0], [1.0]], covs=[[[0.0]], [[0.0]]])
+    >>> x = torch.tensor([[0.5]])
+    >>> round(points.denoiser(x, alpha=1.0, sigma=1.0).item(), 4), round(math.tanh(0.5), 4)
+    (0.4621, 0.4621)
+    >>> noisy = points.noised(alpha=1.0, sigma=1.0)
+    >>> noisy.responsibilities(torch.zeros(1, 1)).round(decimals=4).tolist()
+    [[0.5, 0.5]]
     """
 
     @checked
@@ -245,6 +273,10 @@ class GaussianMixture(Density):
 
         Implements :eq:`eq-world-mmse`. The trapezoid rule runs over +-8.5 standard deviations of each noised component,
         where it converges exponentially. Raises ValueError for d > 2.
+
+        >>> normal = GaussianMixture([1.0], means=[[0.0]], covs=[[[1.0]]])
+        >>> round(normal.mmse(alpha=1.0, sigma=1.0).item(), 4)
+        0.5
         """
         if self.d > 2:
             raise ValueError(f"the mixture has dimension {self.d}, expected at most 2: mmse is a quadrature")
@@ -268,7 +300,11 @@ class GaussianMixture(Density):
 
 @checked
 def bit_states(d: int) -> Float[Tensor, "states d"]:
-    """All 2^d vectors of d bits (d <= 16), counting upwards with the first bit the most significant."""
+    """All 2^d vectors of d bits (d <= 16), counting upwards with the first bit the most significant.
+
+    >>> bit_states(2).tolist()
+    [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
     if need_count("d", d) > 16:
         raise ValueError(f"d is {d}, expected at most 16: 2^d states are listed")
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=d)), dtype=torch.float64)
@@ -280,7 +316,14 @@ def _need_bits(name: str, bits: Sequence[int], d: int) -> None:
 
 
 class DiscreteLaw(Density):
-    """A law on d <= 16 bits given by its whole table: `probs` (2^d,) in the order of `bit_states(d)`."""
+    """A law on d <= 16 bits given by its whole table: `probs` (2^d,) in the order of `bit_states(d)`.
+
+    >>> law = DiscreteLaw([0.5, 0.0, 0.25, 0.25])  # of 00, 01, 10, 11
+    >>> law.marginal([1]).probs.tolist(), law.conditional({0: 1}).probs.tolist()
+    ([0.75, 0.25], [0.5, 0.5])
+    >>> round(law.entropy().item() / math.log(2), 4), round(law.mutual_information([0], [1]).item() / math.log(2), 4)
+    (1.5, 0.3113)
+    """
 
     @checked
     def __init__(self, probs: Float[Tensor, " states"] | list):
@@ -336,7 +379,11 @@ class DiscreteLaw(Density):
 
 
 def bars_and_stripes() -> DiscreteLaw:
-    """The six 2 x 2 images whose rows, or whose columns, are constant, equally likely; bits in reading order."""
+    """The six 2 x 2 images whose rows, or whose columns, are constant, equally likely; bits in reading order.
+
+    >>> int((bars_and_stripes().probs > 0).sum())
+    6
+    """
     x = bit_states(4)
     rows = (x[:, 0] == x[:, 1]) & (x[:, 2] == x[:, 3])
     columns = (x[:, 0] == x[:, 2]) & (x[:, 1] == x[:, 3])
@@ -345,7 +392,11 @@ def bars_and_stripes() -> DiscreteLaw:
 
 @checked
 def even_parity(d: int) -> DiscreteLaw:
-    """Uniform on the d-bit vectors with an even number of ones; any d - 1 of its bits are independent fair coins."""
+    """Uniform on the d-bit vectors with an even number of ones; any d - 1 of its bits are independent fair coins.
+
+    >>> even_parity(2).probs.tolist()
+    [0.5, 0.0, 0.0, 0.5]
+    """
     return DiscreteLaw((bit_states(d).sum(1) % 2 == 0).to(torch.float64) / 2 ** (d - 1))
 
 
@@ -356,6 +407,14 @@ class Grid2d:
     """An n x n midpoint rule on the square [-extent, extent]^2: `points` (n^2, 2) and `log_cell`, log area of a cell.
 
     For a smooth function that has died out at the edge its error falls faster than any power of the cell's side.
+
+    >>> grid = Grid2d(6.0, n=50)
+    >>> log_normal = -LOG_2PI - grid.points.square().sum(1) / 2
+    >>> abs(float(grid.integrate(log_normal))) < 1e-6
+    True
+    >>> log_evidence, cells = grid.posterior(torch.zeros(1, 2500))
+    >>> cells.shape, round(float(cells.sum()), 4)
+    (torch.Size([1, 2500]), 1.0)
     """
 
     @checked
@@ -394,6 +453,13 @@ class OrnsteinUhlenbeck:
     """dx = -rate (x - mean) dt + diffusion dB: the linear SDE. Seen every h it is AR(1) with coefficient exp(-rate h).
 
     `rate` > 0 in 1/time, `diffusion` > 0. (Uhlenbeck and Ornstein, 1930.)
+
+    >>> process = OrnsteinUhlenbeck(rate=1.0, diffusion=2.0)
+    >>> mean, variance = process.transition(torch.tensor([3.0]), t=math.log(2))
+    >>> round(mean.item(), 4), round(variance.item(), 4), process.autocovariance(torch.zeros(1)).item()
+    (1.5, 1.5, 2.0)
+    >>> process.sample(torch.tensor([0.0, 1.0]), 3, start=5.0)[:, 0].tolist()
+    [5.0, 5.0, 5.0]
     """
 
     @checked
@@ -448,7 +514,14 @@ class OrnsteinUhlenbeck:
 
 
 class Circle(Density):
-    """x = x_0 + sigma eps, x_0 uniform on the unit circle of the plane: a manifold whose noisy density is known."""
+    """x = x_0 + sigma eps, x_0 uniform on the unit circle of the plane: a manifold whose noisy density is known.
+
+    >>> circle, x = Circle(0.1), torch.tensor([[2.0, 0.0]])
+    >>> circle.denoiser(x).round(decimals=3).tolist()
+    [[0.997, 0.0]]
+    >>> bool(circle.score(x)[0, 0] < 0)
+    True
+    """
 
     d = 2
 
@@ -498,6 +571,9 @@ def stationary(transition: Float[Tensor, "k k"]) -> Float[Tensor, " k"]:
     """The law pi with pi P = pi, for P[i, j] = p(j | i). Implements :eq:`eq-world-stationary`.
 
     Solves (I - P + 1 1^T)^T pi = 1. Raises ValueError when pi is not unique.
+
+    >>> stationary(torch.tensor([[0.5, 0.5], [0.25, 0.75]]).double()).round(decimals=4).tolist()
+    [0.3333, 0.6667]
     """
     need_probabilities("transition", transition)
     system = torch.eye(len(transition), dtype=transition.dtype, device=transition.device) - transition + 1
@@ -508,13 +584,23 @@ def stationary(transition: Float[Tensor, "k k"]) -> Float[Tensor, " k"]:
 
 @checked
 def time_reversal(transition: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
-    """p(previous = j | now = i) = pi_j P_ji / pi_i of the stationary chain. Implements :eq:`eq-world-reversal`."""
+    """p(previous = j | now = i) = pi_j P_ji / pi_i of the stationary chain. Implements :eq:`eq-world-reversal`.
+
+    >>> cycle = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    >>> torch.allclose(time_reversal(cycle), cycle.T)
+    True
+    """
     pi = stationary(transition)
     return pi * transition.mT / pi[:, None]
 
 
 @checked
 def net_flux(transition: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
-    """pi_i P_ij - pi_j P_ji: zero everywhere exactly under detailed balance. Implements :eq:`eq-world-flux`."""
+    """pi_i P_ij - pi_j P_ji: zero everywhere exactly under detailed balance. Implements :eq:`eq-world-flux`.
+
+    >>> cycle = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]).double()
+    >>> net_flux(cycle)[0].round(decimals=4).tolist()
+    [0.0, 0.3333, -0.3333]
+    """
     flow = stationary(transition)[:, None] * transition
     return flow - flow.mT

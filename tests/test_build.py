@@ -368,3 +368,11 @@ def test_every_gap_is_named(tmp_path):
     ]:
         assert complaint in result.stderr, complaint
     assert build(tmp_path).returncode != 0  # a second try does not pass because nothing changed
+
+
+def test_a_docstrings_prose_is_escaped_and_its_code_is_not():
+    from course_sphinx import escape_docstring
+
+    lines = ["|x| of p_", "", ">>> a | b_", "{1} | c_", "", "As in::", "", "    a | b_", "", "|y|"]
+    escape_docstring(None, "function", "f", None, None, lines)
+    assert lines == [r"\|x\| of p\_", "", ">>> a | b_", "{1} | c_", "", "As in::", "", "    a | b_", "", r"\|y\|"]

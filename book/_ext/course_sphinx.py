@@ -8,6 +8,8 @@ import io
 import re
 import shutil
 import sys
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
@@ -161,10 +163,28 @@ def fill_page(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def escape_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are written to be read: |x| and p_ mean themselves, not reStructuredText's substitutions and links."""
-    parts = re.split(r"(``.+?``|`[^`]*`)", "\n".join(lines), flags=re.S)
+    runs = groupby(zip(lines, code(lines), strict=True), itemgetter(1))
+    texts = [(shown, "\n".join(line for line, _ in run)) for shown, run in runs]
+    lines[:] = "\n".join(text if shown else escaped(text) for shown, text in texts).split("\n")
+
+
+def code(lines: list[str]) -> list[bool]:
+    """Which lines of a docstring are code, in which no character is markup: after "::", and examples with results."""
+    found, literal, example = [], False, False
+    for line in lines:
+        literal = literal and not line[:1].strip()
+        example = bool(line.strip()) and (example or line.startswith(">>>"))
+        found.append(literal or example)
+        literal = literal or line.endswith("::")
+    return found
+
+
+def escaped(text: str) -> str:
+    """Prose, with the characters that mean themselves escaped."""
+    parts = re.split(r"(``.+?``|`[^`]*`)", text, flags=re.S)
     parts[::2] = [re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
     parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # `Tensor`s
-    lines[:] = "".join(parts).split("\n")
+    return "".join(parts)
 
 
 def read_course(app: Sphinx, env, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
