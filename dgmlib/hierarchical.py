@@ -43,7 +43,12 @@ from dgmlib.worlds import LOG_2PI, GaussianMixture
 
 
 class Kernel(NamedTuple):
-    """One Gaussian step a -> b: b given a is N(weight a + shift, cov). `weight` is (d_b, d_a)."""
+    """One Gaussian step a -> b: b given a is N(weight a + shift, cov). `weight` is (d_b, d_a).
+
+        >>> weight, shift, cov = Kernel(weight=2 * torch.eye(1), shift=torch.ones(1), cov=torch.eye(1))
+        >>> weight @ torch.tensor([3.0]) + shift  # the mean of b where a is 3
+        tensor([7.])
+    """
 
     weight: Float[Tensor, "b a"]
     shift: Float[Tensor, " b"]
@@ -68,6 +73,9 @@ def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -
     """Mean and covariance of b when a has `mean` and `cov`.
 
     Implements :eq:`eq-hier-push`.
+
+        >>> push(Kernel(2 * torch.eye(1), torch.ones(1), torch.eye(1)), torch.tensor([3.0]), torch.eye(1))
+        (tensor([7.]), tensor([[5.]]))
     """
     _need_step(*kernel, mean, cov)
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
@@ -78,6 +86,10 @@ def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]
     """The step b -> a of the same pair, when a has `mean` and `cov`: Bayes' rule.
 
     Implements :eq:`eq-hier-reverse`.
+
+        >>> back = reverse(Kernel(2 * torch.eye(1), torch.zeros(1), torch.eye(1)), torch.zeros(1), torch.eye(1))
+        >>> back.weight, back.cov  # 2/5 and 1/5
+        (tensor([[0.4000]]), tensor([[0.2000]]))
     """
     mean_b, cov_b = push(kernel, mean, cov)
     need_cholesky("the cov of b", cov_b)
@@ -90,6 +102,14 @@ class LinearChain(Density):
 
     `kernels` run upwards: the first is p(x | z_1), the last p(z_{T-1} | z_T). Computes in float64. Raises ValueError
     (no kernel, shapes, or one whose output is not the input of the one below).
+
+        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+        >>> [cov.item() for mean, cov in chain.marginals()]  # of x, z_1, z_2
+        [3.0, 2.0, 1.0]
+        >>> round(chain.log_prob(torch.zeros(1, 1)).item(), 4)  # log N(0; 0, 3)
+        -1.4682
+        >>> round(chain.posterior()[0].weight.item(), 4), chain.sample(5).shape  # E[z_1 | x] = 2 x / 3
+        (0.6667, torch.Size([5, 1]))
     """
 
     @checked
@@ -150,6 +170,10 @@ def turned(upwards: Sequence[Kernel]) -> list[Kernel]:
 
     Implements :eq:`eq-hier-turned`. Entry t - 1 is q(z_t | z_{t+1}, x), a step from the vector (z_{t+1}, x); the last
     is q(z_T | x).
+
+        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+        >>> round(turned(chain.posterior())[-1].weight.item(), 4)  # E[z_2 | x] = x / 3
+        0.3333
     """
     if not upwards:
         raise ValueError("upwards is empty, expected at least q(z_1 | x)")
@@ -169,6 +193,10 @@ def factorised(chain: LinearChain) -> list[Kernel]:
     """The best encoder q(z_1 | x) q(z_2 | x) ... whose layers do not know of each other, in the form of `turned`.
 
     Implements :eq:`eq-hier-factorised`: each layer keeps the posterior's mean, and has its block of the precision.
+
+        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+        >>> [round(kernel.cov.item(), 4) for kernel in factorised(chain)]  # the true variances are 2/3 and 2/3
+        [0.5, 0.5]
     """
     exact, layers = chain.posterior(), []
     for t, below in enumerate(chain.kernels):
@@ -183,7 +211,12 @@ def factorised(chain: LinearChain) -> list[Kernel]:
 
 
 class Terms(NamedTuple):
-    """The ELBO taken apart, in nats: it is minus `distortion` minus the sum of `rates`."""
+    """The ELBO taken apart, in nats: it is minus `distortion` minus the sum of `rates`.
+
+        >>> distortion, rates = Terms(torch.tensor([3.0]), torch.tensor([[1.0, 0.5]]))
+        >>> -distortion - rates.sum(1)
+        tensor([-4.5000])
+    """
 
     distortion: Float[Tensor, " batch"]
     rates: Float[Tensor, "batch layers"]
@@ -194,6 +227,12 @@ def linear_terms(chain: LinearChain, encoder: Sequence[Kernel], x: Float[Tensor,
     """-E_q log p(x | z_1), and for each layer E_q KL(q(z_t | z_{t+1}, x) || p(z_t | z_{t+1})), with no sampling.
 
     Implements :eq:`eq-hier-linear-terms`. `encoder` is in the form of `turned`.
+
+        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+        >>> x = torch.ones(1, 1, dtype=torch.float64)
+        >>> distortion, rates = linear_terms(chain, turned(chain.posterior()), x)
+        >>> torch.allclose(-distortion - rates.sum(1), chain.log_prob(x))  # tight at the posterior
+        True
     """
     x = need_finite("x", need_shape("x", x, (len(x), chain.d))).to(torch.float64)
     if len(encoder) != chain.n_layers:
@@ -236,6 +275,10 @@ def combine(first: Law, second: Law) -> Law:
     """Mean and log-variance of the normalised product of two diagonal Gaussians: precisions add and weigh the means.
 
     Implements :eq:`eq-hier-combine`. Sønderby et al. (2016), "Ladder variational autoencoders".
+
+        >>> mean, log_var = combine((torch.zeros(1), torch.zeros(1)), (torch.tensor([3.0]), torch.zeros(1)))
+        >>> mean, log_var.exp()
+        (tensor([1.5000]), tensor([0.5000]))
     """
     (mean_a, log_var_a), (mean_b, log_var_b) = first, second
     log_var = -torch.logaddexp(-log_var_a, -log_var_b)
@@ -247,6 +290,9 @@ def floored(rates: Float[Tensor, "batch layers"], floor: float) -> Float[Tensor,
     """Each layer's rate, but at least `floor` nats: below it a layer costs the same whether it speaks or not.
 
     Implements :eq:`eq-hier-free-bits`. Kingma et al. (2016), "free bits", here per example.
+
+        >>> floored(torch.tensor([[0.1, 2.0]]), floor=0.5)
+        tensor([[0.5000, 2.0000]])
     """
     return rates.clamp(min=need_between("floor", floor, 0.0, math.inf))
 
@@ -255,6 +301,10 @@ class WarmUp(nn.Module):
     """The weight of the rates in training: 0 at the first call, 1 from call `n_calls` + 1 on, a straight line between.
 
     Bowman et al. (2016); Sønderby et al. (2016).
+
+        >>> weight = WarmUp(2)
+        >>> [weight().item() for call in range(4)]
+        [0.0, 0.5, 1.0, 1.0]
     """
 
     @checked
@@ -279,7 +329,12 @@ INFERENCES = ("top_down", "bottom_up", "factorised")
 
 
 class Layer(NamedTuple):
-    """One layer: its draws, its law q in the encoder, and its law p in the model, given those above."""
+    """One layer: its draws, its law q in the encoder, and its law p in the model, given those above.
+
+        >>> layers = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3)).infer(torch.ones(5, 4))
+        >>> [tuple(layer.z.shape) for layer in layers]
+        [(1, 5, 2), (1, 5, 1)]
+    """
 
     z: Float[Tensor, "samples batch k"]
     q: Law
@@ -295,6 +350,18 @@ class HierarchicalVAE(nn.Module):
     `combine`; "factorised", q(z_1 | x) q(z_2 | x) ....
 
     Raises: TypeError, ValueError (sizes; `inference` unknown; data of another shape or dtype).
+
+        >>> model, x = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3), inference="bottom_up"), torch.ones(1, 4)
+        >>> for p in model.parameters(): p.data *= 0  # four fair coins, whatever z; q(z | x) = p(z)
+        >>> z = [layer.z[0] for layer in model.infer(x)]
+        >>> round(model.log_likelihood(x, z[0]).exp().item(), 4), round(model.log_prob_is(x, 4).exp().item(), 4)
+        (0.0625, 0.0625)
+        >>> round(model.log_joint(x, [0 * z[0], 0 * z[1]]).item(), 4)  # -log 16 - 3 log(2 pi)/2
+        -5.5294
+        >>> [mean.shape for mean, log_var in model.prior(z)], model.pixel_means(z[0]).tolist()
+        ([torch.Size([1, 2]), torch.Size([1, 1])], [[0.5, 0.5, 0.5, 0.5]])
+        >>> [part.shape for part in model.sample_latents(5)], model.sample(5).shape
+        ([torch.Size([5, 2]), torch.Size([5, 1])], torch.Size([5, 4]))
     """
 
     @checked
@@ -473,6 +540,11 @@ def log_weights(
     """log p(x, z_1, ..., z_T) - log q(z_1, ..., z_T | x) at `n_samples` draws from q, for each example.
 
     Implements :eq:`eq-hier-log-weights`.
+
+        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3), inference="bottom_up")
+        >>> for p in model.parameters(): p.data *= 0  # four fair coins, whatever z; q(z | x) = p(z)
+        >>> round(log_weights(model, torch.ones(1, 4), n_samples=1).exp().item(), 4)  # p(x), for q is the posterior
+        0.0625
     """
     return _log_ratio(model, x, model.infer(x, n_samples, widen=widen, generator=generator))
 
@@ -488,6 +560,12 @@ def unit_rates(model: HierarchicalVAE, layers: Sequence[Layer]) -> list[Float[Te
 
     Implements :eq:`eq-hier-unit-rates`. A bottom-up q is drawn before what is above it: there log q - log p at the
     draw, which may be negative; except for the top layer.
+
+        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+        >>> below, top = unit_rates(model, model.infer(torch.ones(1, 4)))
+        >>> below.detach(), top.shape  # KL(N(0, 1/2), N(0, 1)) = (log 2 - 1/2)/2 each
+        (tensor([[[0.0966, 0.0966]]]), torch.Size([1, 1, 1]))
     """
     rates = []
     for z, q, p in layers:
@@ -504,6 +582,12 @@ def elbo_terms(
     """-log p(x | z_1) and each layer's rate, at one draw of all layers from the encoder.
 
     Implements :eq:`eq-hier-terms`.
+
+        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+        >>> distortion, rates = elbo_terms(model, torch.ones(1, 4))
+        >>> round(distortion.item(), 4), round(rates[0, 0].item(), 4)  # log 16, and log 2 - 1/2
+        (2.7726, 0.1931)
     """
     layers = model.infer(x, generator=generator)
     rates = [rate[0].sum(-1) for rate in unit_rates(model, layers)]
@@ -522,6 +606,11 @@ def elbo(
     """Minus the distortion, minus beta times the rates, each layer's at least `floor` nats: to be maximised.
 
     Implements :eq:`eq-hier-elbo`. With beta = 1 and floor = 0 its expectation is at most log p(x).
+
+        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+        >>> round(elbo(model, torch.ones(1, 4)).item(), 4)  # log(1/16) - (log 2 - 1/2)
+        -2.9657
     """
     if not isinstance(beta, Tensor):
         need_between("beta", beta, 0.0, math.inf)
@@ -543,6 +632,12 @@ def unit_statistics(
 
     Implements :eq:`eq-hier-active`. The second is chapter 09's activity, which counts a unit that merely repeats the
     layer above; the first does not.
+
+        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+        >>> rates, activity = unit_statistics(model, torch.eye(4))
+        >>> rates[0], activity[0].tolist()  # paid for, and says nothing of the data
+        (tensor([0.0966, 0.0966]), [0.0, 0.0])
     """
     rates, codes = [[] for _ in model.latents], [[] for _ in model.latents]
     for part in x.split(need_count("batch_size", batch_size)):
