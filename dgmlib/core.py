@@ -255,12 +255,13 @@ class Schedule(ABC):
     Each method takes a number or a tensor of numbers in [0, 1], computes in float64, and returns the dtype of a tensor,
     float64 for a number. `dalpha` and `dsigma` are derivatives in t; sigma'(0) may be infinite.
 
-    >>> from dgmlib.noising import Cosine
-    >>> alpha, sigma = Cosine().alpha_sigma(torch.tensor([0.0, 0.5, 1.0]).double())
-    >>> (alpha**2 + sigma**2).round(decimals=4).tolist(), (alpha.diff() < 0).tolist()
-    ([1.0, 1.0, 1.0], [True, True])
-    >>> Cosine().log_snr(0.0).item()
-    inf
+    >>> from dgmlib.noising import Linear
+    >>> schedule = Linear()
+    >>> schedule.alpha(0.0).item(), schedule.sigma(0.0).item(), schedule.log_snr(0.0).item()
+    (1.0, 0.0, inf)
+    >>> alpha, sigma = schedule.alpha_sigma(0.5)
+    >>> round((alpha**2 + sigma**2).item(), 4), (schedule.dalpha(0.5) < 0 < schedule.dsigma(0.5)).item()
+    (1.0, True)
     """
 
     @abstractmethod
@@ -292,6 +293,11 @@ class Schedule(ABC):
         """DDPM's tables of a chain of `n_steps` steps that visits t = 0, 1/n_steps, ..., 1.
 
         Implements :eq:`eq-diff-tables`. Raises ValueError where alpha^2 + sigma^2 is not 1, as these tables assume.
+
+        >>> from dgmlib.noising import Linear
+        >>> tables = Linear().discretize(2)  # t = 0, 1/2, 1
+        >>> (tables.alpha_bar[1] - Linear().alpha(0.5) ** 2).abs().item() < 1e-12
+        True
         """
         t = torch.arange(need_count("n_steps", n_steps) + 1, dtype=torch.float64) / n_steps
         alpha_bar, noise = self.alpha(t).square(), self.sigma(t).square()

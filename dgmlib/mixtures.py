@@ -427,6 +427,9 @@ class Bernoullis(Mixture):
     >>> x = torch.tensor([[1.0, 0.0]])
     >>> coins.log_prob(x).item(), coins.completed(x, seen=x).tolist()
     (-inf, [[1.0, 1.0]])
+    >>> coin = Bernoullis(torch.ones(1), torch.tensor([[0.5]]), prior_counts=1.0)
+    >>> coin.maximised(torch.ones(2, 1), counts=torch.ones(2, 1)).probs.tolist()  # (2 + 1) / (2 + 2)
+    [[0.75]]
     """
 
     @checked

@@ -22,6 +22,8 @@ class Run(NamedTuple):
     >>> run = Run("vae", rows)
     >>> run.result
     '2.000 ± 1.414 (seeds 0, 2: 1.000, 3.000)'
+    >>> run.values, run.mean, round(run.spread, 4)
+    ([1.0, 3.0], 2.0, 1.4142)
     >>> run.clean, run.minutes_of("wall"), run.commit
     (True, '2.0', 'a1b2c3d')
     """

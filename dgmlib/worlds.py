@@ -187,6 +187,9 @@ class GaussianMixture(Density):
     >>> noisy = points.noised(alpha=1.0, sigma=1.0)
     >>> noisy.responsibilities(torch.zeros(1, 1)).round(decimals=4).tolist()
     [[0.5, 0.5]]
+    >>> x = noisy.sample(5)
+    >>> noisy.log_prob(x).shape, noisy.score(x).shape
+    (torch.Size([5]), torch.Size([5, 1]))
     """
 
     @checked
@@ -323,6 +326,8 @@ class DiscreteLaw(Density):
     ([0.75, 0.25], [0.5, 0.5])
     >>> round(law.entropy().item() / math.log(2), 4), round(law.mutual_information([0], [1]).item() / math.log(2), 4)
     (1.5, 0.3113)
+    >>> law.log_prob(torch.tensor([[0.0, 1.0]])).item(), law.sample(3).shape
+    (-inf, torch.Size([3, 2]))
     """
 
     @checked
@@ -519,8 +524,8 @@ class Circle(Density):
     >>> circle, x = Circle(0.1), torch.tensor([[2.0, 0.0]])
     >>> circle.denoiser(x).round(decimals=3).tolist()
     [[0.997, 0.0]]
-    >>> bool(circle.score(x)[0, 0] < 0)
-    True
+    >>> bool(circle.score(x)[0, 0] < 0), circle.log_prob(circle.sample(5)).shape
+    (True, torch.Size([5]))
     """
 
     d = 2
