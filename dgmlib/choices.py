@@ -42,8 +42,8 @@ Values = Callable[[Tensor], Tensor]  # (n, bits) -> (n,)
 def bit_score(z: Float[Tensor, "*batch bits"], logits: Float[Tensor, "*#batch bits"]) -> Float[Tensor, "*batch bits"]:
     """The gradient of log q(z) in the logits: z - sigmoid(logits). Implements :eq:`eq-dis-bit-score`.
 
-        >>> bit_score(torch.tensor([1.0, 0.0]), torch.zeros(2))
-        tensor([ 0.5000, -0.5000])
+    >>> bit_score(torch.tensor([1.0, 0.0]), torch.zeros(2))
+    tensor([ 0.5000, -0.5000])
     """
     need_broadcast(z=z, logits=logits)
     return z - logits.sigmoid()
@@ -55,8 +55,8 @@ def exact_gradient(f: Values, logits: Float[Tensor, " bits"]) -> Float[Tensor, "
 
     Implements :eq:`eq-dis-exact`. For at most 16 bits.
 
-        >>> exact_gradient(lambda z: z.sum(1), torch.zeros(2))  # sigmoid' at 0
-        tensor([0.2500, 0.2500])
+    >>> exact_gradient(lambda z: z.sum(1), torch.zeros(2))  # sigmoid' at 0
+    tensor([0.2500, 0.2500])
     """
     states = bit_states(len(logits)).to(logits)
     q = bernoulli_log_prob(states, logits.expand_as(states)).exp()
@@ -74,9 +74,9 @@ def score_function_gradient(
     Implements :eq:`eq-dis-score-function`. Unbiased for a baseline that does not look at the row it stands in: a
     number, or one number a row. Also called REINFORCE and policy gradient. Williams (1992).
 
-        >>> score_function_gradient(torch.tensor([3.0, 1.0]), torch.tensor([[0.5], [-0.5]]), baseline=2.0)
-        tensor([[0.5000],
-                [0.5000]])
+    >>> score_function_gradient(torch.tensor([3.0, 1.0]), torch.tensor([[0.5], [-0.5]]), baseline=2.0)
+    tensor([[0.5000],
+            [0.5000]])
     """
     _need_within("baseline", baseline, values.shape)
     return (values - baseline)[:, None] * score
@@ -88,8 +88,8 @@ def leave_one_out(values: Float[Tensor, "k *batch"]) -> Float[Tensor, "k *batch"
 
     Implements :eq:`eq-dis-leave-one-out`. Raises ValueError (fewer than two draws). Kool, van Hoof & Welling (2019).
 
-        >>> leave_one_out(torch.tensor([1.0, 2.0, 6.0]))
-        tensor([4.0000, 3.5000, 1.5000])
+    >>> leave_one_out(torch.tensor([1.0, 2.0, 6.0]))
+    tensor([4.0000, 3.5000, 1.5000])
     """
     k = len(values)
     if k < 2:
@@ -110,10 +110,10 @@ def plane_gradient(
     Implements :eq:`eq-dis-control`: a control variate. Unbiased for any plane that was chosen without looking at z: f's
     tangent at the mean (Gu, Levine, Sutskever & Mnih, 2016, "MuProp"), or one fitted to other values.
 
-        >>> z = torch.tensor([[0.0], [1.0]])
-        >>> plane_gradient(z[:, 0], z, torch.zeros(1), height=0.5, slope=torch.ones(1))  # f is the plane: no variance
-        tensor([[0.2500],
-                [0.2500]])
+    >>> z = torch.tensor([[0.0], [1.0]])
+    >>> plane_gradient(z[:, 0], z, torch.zeros(1), height=0.5, slope=torch.ones(1))  # f is the plane: no variance
+    tensor([[0.2500],
+            [0.2500]])
     """
     need_one_dtype(values=values, z=z, logits=logits, slope=slope)
     mean = logits.sigmoid()
@@ -129,10 +129,10 @@ def surrogate(
 
     Implements :eq:`eq-dis-surrogate`. The advantage in front of grad log q is held fixed.
 
-        >>> log_q = torch.tensor([-1.0], requires_grad=True)
-        >>> surrogate(torch.tensor([3.0]), log_q, baseline=0.5).sum().backward()
-        >>> log_q.grad
-        tensor([2.5000])
+    >>> log_q = torch.tensor([-1.0], requires_grad=True)
+    >>> surrogate(torch.tensor([3.0]), log_q, baseline=0.5).sum().backward()
+    >>> log_q.grad
+    tensor([2.5000])
     """
     _need_within("baseline", baseline, values.shape)
     return values + (values - baseline).detach() * (log_q - log_q.detach())
@@ -152,9 +152,9 @@ def _need_within(name: str, x: Tensor | float, shape: torch.Size) -> None:
 def gumbel_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Draws of -log(-log u), u uniform: the Gumbel law. Implements :eq:`eq-dis-gumbel`.
 
-        >>> draws = gumbel_like(torch.zeros(100_000))
-        >>> bool(abs(draws.mean() - 0.5772) < 0.05)  # Euler's constant
-        True
+    >>> draws = gumbel_like(torch.zeros(100_000))
+    >>> bool(abs(draws.mean() - 0.5772) < 0.05)  # Euler's constant
+    True
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     u = rand_like(wide, generator=generator).clamp(min=torch.finfo(wide.dtype).tiny)
@@ -165,9 +165,9 @@ def gumbel_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None
 def logistic_like(x: Float[Tensor, "*shape"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*shape"]:
     """Draws of log u - log(1 - u), u uniform: the law of the difference of two Gumbels.
 
-        >>> draws = logistic_like(torch.zeros(100_000))
-        >>> bool(abs(draws.mean()) < 0.1), bool(abs(draws.var() - math.pi**2 / 3) < 0.3)
-        (True, True)
+    >>> draws = logistic_like(torch.zeros(100_000))
+    >>> bool(abs(draws.mean()) < 0.1), bool(abs(draws.var() - math.pi**2 / 3) < 0.3)
+    (True, True)
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return torch.logit(rand_like(wide, generator=generator), eps=torch.finfo(wide.dtype).eps / 2).to(x.dtype)
@@ -182,8 +182,8 @@ def gumbel_softmax(
     Implements :eq:`eq-dis-gumbel-softmax`. Its largest entry is an exact draw from softmax(logits), whatever the
     temperature. Jang, Gu & Poole (2017); Maddison, Mnih & Teh (2017).
 
-        >>> gumbel_softmax(torch.zeros(2), torch.tensor([1.0, 3.0]).log(), temperature=1.0)
-        tensor([0.2500, 0.7500])
+    >>> gumbel_softmax(torch.zeros(2), torch.tensor([1.0, 3.0]).log(), temperature=1.0)
+    tensor([0.2500, 0.7500])
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
     need_broadcast(logits=logits, gumbels=gumbels)
@@ -198,8 +198,8 @@ def relaxed_bits(
 
     Implements :eq:`eq-dis-relaxed-bits`. It exceeds 1/2 with probability sigmoid(logits).
 
-        >>> relaxed_bits(torch.zeros(1), torch.tensor([3.0]).log(), temperature=1.0)
-        tensor([0.7500])
+    >>> relaxed_bits(torch.zeros(1), torch.tensor([3.0]).log(), temperature=1.0)
+    tensor([0.7500])
     """
     need_between("temperature", temperature, 0.0, math.inf, open_ends=True)
     need_broadcast(logits=logits, logistic=logistic)
@@ -212,10 +212,10 @@ def straight_through(hard: Float[Tensor, "*shape"], soft: Float[Tensor, "*shape"
 
     Bengio, Leonard & Courville (2013).
 
-        >>> soft = torch.tensor([0.3], requires_grad=True)
-        >>> bit = straight_through(torch.tensor([1.0]), soft)
-        >>> bit.item(), torch.autograd.grad(bit, soft)[0].item()
-        (1.0, 1.0)
+    >>> soft = torch.tensor([0.3], requires_grad=True)
+    >>> bit = straight_through(torch.tensor([1.0]), soft)
+    >>> bit.item(), torch.autograd.grad(bit, soft)[0].item()
+    (1.0, 1.0)
     """
     return hard.detach() + (soft - soft.detach())
 
@@ -232,8 +232,8 @@ def relaxed_gradient(
 
     Implements :eq:`eq-dis-relaxed-gradient`. Biased at every temperature: `relaxed_moments` says by how much.
 
-        >>> relaxed_gradient(lambda z: z.sum(1), torch.zeros(1), torch.zeros(1, 1), temperature=1.0)  # sigmoid' at 0
-        tensor([[0.2500]])
+    >>> relaxed_gradient(lambda z: z.sum(1), torch.zeros(1), torch.zeros(1, 1), temperature=1.0)  # sigmoid' at 0
+    tensor([[0.2500]])
     """
 
     def total(logits: Tensor) -> Tensor:
@@ -252,8 +252,8 @@ def straight_through_gradient(
     Implements :eq:`eq-dis-straight-through-gradient`. Its bias is that of f's slope at the ends of each edge of the
     cube, against the difference of f along it: none for an f that is linear in each bit.
 
-        >>> straight_through_gradient(lambda z: z.sum(1), torch.zeros(1), torch.tensor([[1.0]]))
-        tensor([[0.2500]])
+    >>> straight_through_gradient(lambda z: z.sum(1), torch.zeros(1), torch.tensor([[1.0]]))
+    tensor([[0.2500]])
     """
 
     def total(logits: Tensor) -> Tensor:
@@ -275,9 +275,9 @@ def relaxed_moments(
     Implements :eq:`eq-dis-relaxed-moments`: the coordinates are independent and f is quadratic, so that integrals over
     one bit's noise are all it takes. `curvature` is symmetric.
 
-        >>> mean, variance = relaxed_moments(torch.ones(1), torch.zeros(1, 1), torch.zeros(1), temperature=1.0)
-        >>> mean, variance  # 1/6, where the gradient is 1/4; 1/30 - 1/36
-        (tensor([0.1667]), tensor([0.0056]))
+    >>> mean, variance = relaxed_moments(torch.ones(1), torch.zeros(1, 1), torch.zeros(1), temperature=1.0)
+    >>> mean, variance  # 1/6, where the gradient is 1/4; 1/30 - 1/36
+    (tensor([0.1667]), tensor([0.0056]))
     """
     need_one_dtype(slope=slope, curvature=curvature, logits=logits)
     if not torch.equal(curvature, curvature.mT):
@@ -314,12 +314,12 @@ class BitVAE(nn.Module, Density):
 
     Both are MLPs, with the hidden sizes mirrored. 2^bits states are listed wherever a sum is exact.
 
-        >>> model, x = BitVAE(d=3, bits=2), torch.ones(1, 3)
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever the latents
-        >>> round(model.log_prob(x).exp().item(), 4), round(model.elbo(x, "exact").exp().item(), 4)
-        (0.125, 0.125)
-        >>> model.table(x).shape, model.log_likelihood(x, torch.zeros(5, 1, 2)).shape, model.sample(5).shape
-        (torch.Size([4, 1]), torch.Size([5, 1]), torch.Size([5, 3]))
+    >>> model, x = BitVAE(d=3, bits=2), torch.ones(1, 3)
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever the latents
+    >>> round(model.log_prob(x).exp().item(), 4), round(model.elbo(x, "exact").exp().item(), 4)
+    (0.125, 0.125)
+    >>> model.table(x).shape, model.log_likelihood(x, torch.zeros(5, 1, 2)).shape, model.sample(5).shape
+    (torch.Size([4, 1]), torch.Size([5, 1]), torch.Size([5, 3]))
     """
 
     @checked
@@ -397,8 +397,8 @@ class BitVAE(nn.Module, Density):
 def bit_entropy(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The entropy of a bit with these logits, in nats: softplus(l) - l sigmoid(l). Implements :eq:`eq-dis-entropy`.
 
-        >>> bit_entropy(torch.zeros(1))  # log 2
-        tensor([0.6931])
+    >>> bit_entropy(torch.zeros(1))  # log 2
+    tensor([0.6931])
     """
     return F.softplus(logits) - logits * logits.sigmoid()
 
@@ -411,12 +411,12 @@ class LabelVAE(nn.Module):
 
     Labels are one-hot rows where they enter a network. Kingma, Rezende, Mohamed & Welling (2014).
 
-        >>> model, x = LabelVAE(d=3, k=2, n_classes=4), torch.ones(1, 3)
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever the latents
-        >>> round(model.labelled_elbo(x, torch.tensor([0])).item(), 4)  # log p(x, y) = -log(8 * 4)
-        -3.4657
-        >>> round(model.unlabelled_elbo(x).item(), 4)  # -log 8
-        -2.0794
+    >>> model, x = LabelVAE(d=3, k=2, n_classes=4), torch.ones(1, 3)
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever the latents
+    >>> round(model.labelled_elbo(x, torch.tensor([0])).item(), 4)  # log p(x, y) = -log(8 * 4)
+    -3.4657
+    >>> round(model.unlabelled_elbo(x).item(), 4)  # -log 8
+    -2.0794
     """
 
     @checked
@@ -476,9 +476,9 @@ def label_sum(
 
     Implements :eq:`eq-dis-unlabelled`. At most log sum_y exp bound(y), which it is for q proportional to exp bound.
 
-        >>> bounds = torch.tensor([[1.0, 3.0]]).log()
-        >>> label_sum(bounds, logits=bounds)  # q is the posterior: log(1 + 3)
-        tensor([1.3863])
+    >>> bounds = torch.tensor([[1.0, 3.0]]).log()
+    >>> label_sum(bounds, logits=bounds)  # q is the posterior: log(1 + 3)
+    tensor([1.3863])
     """
     log_q = logits.log_softmax(1)
     return (log_q.exp() * (bounds - log_q)).sum(1)

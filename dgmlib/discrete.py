@@ -39,8 +39,8 @@ def nearest_code(z: Float[Tensor, "*batch d"], codebook: Float[Tensor, "k d"]) -
 
     The first of several at the same distance. Rows go in blocks (`dgmlib.core.BLOCK`).
 
-        >>> nearest_code(torch.tensor([[0.2], [0.9]]), codebook=torch.tensor([[0.0], [1.0]]))
-        tensor([0, 1])
+    >>> nearest_code(torch.tensor([[0.2], [0.9]]), codebook=torch.tensor([[0.0], [1.0]]))
+    tensor([0, 1])
     """
     if can_read(z):
         need_finite("z", z), need_finite("codebook", codebook)
@@ -58,8 +58,8 @@ def vq_penalties(
     Implements :eq:`eq-dis-vq-penalties`. Equal in value; sg holds its argument fixed. van den Oord, Vinyals &
     Kavukcuoglu (2017).
 
-        >>> vq_penalties(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.5]]))
-        (tensor([2.2500]), tensor([2.2500]))
+    >>> vq_penalties(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.5]]))
+    (tensor([2.2500]), tensor([2.2500]))
     """
     return (z.detach() - code).square().sum(-1), (z - code.detach()).square().sum(-1)
 
@@ -76,10 +76,10 @@ def averaged_codebook(
     Implements :eq:`eq-dis-averaged`. `counts` are the running numbers of vectors a code was given. With decay 0 a step
     of Lloyd's algorithm (k-means); a code that is never nearest stays where it is. van den Oord et al. (2017).
 
-        >>> codebook, z = torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]])
-        >>> codebook, counts = averaged_codebook(codebook, torch.zeros(2), z, decay=0.0)
-        >>> codebook.tolist(), counts.tolist()
-        ([[2.0], [10.0]], [2.0, 0.0])
+    >>> codebook, z = torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]])
+    >>> codebook, counts = averaged_codebook(codebook, torch.zeros(2), z, decay=0.0)
+    >>> codebook.tolist(), counts.tolist()
+    ([[2.0], [10.0]], [2.0, 0.0])
     """
     need_between("decay", decay, 0.0, 1.0), need_finite("counts", counts)
     given = F.one_hot(nearest_code(z, codebook), len(codebook)).to(z.dtype)  # (n, k)
@@ -94,8 +94,8 @@ def perplexity(codes: Int64[Tensor, "*batch"], n_codes: int) -> Float[Tensor, ""
 
     Implements :eq:`eq-dis-perplexity`. From 1 to `n_codes`. Raises ValueError (a code out of range).
 
-        >>> round(perplexity(torch.tensor([0, 0, 1, 1]), n_codes=3).item(), 4)
-        2.0
+    >>> round(perplexity(torch.tensor([0, 0, 1, 1]), n_codes=3).item(), 4)
+    2.0
     """
     need_count("n_codes", n_codes)
     need_levels("codes", codes, n_codes)
@@ -110,9 +110,9 @@ def lloyd_max(k: int, n_steps: int = 2000) -> tuple[Float[Tensor, " k"], Float[T
     Implements :eq:`eq-dis-lloyd`: cells end half-way between levels, each level is the mean of its cell; iterated, by
     closed forms of the normal law. For N(0, 1) there is one such quantiser. Lloyd (1982), Max (1960).
 
-        >>> levels, error, entropy = lloyd_max(2, n_steps=2)
-        >>> round(levels[1].item(), 4), round(error.item(), 4)  # sqrt(2/pi), and 1 - 2/pi
-        (0.7979, 0.3634)
+    >>> levels, error, entropy = lloyd_max(2, n_steps=2)
+    >>> round(levels[1].item(), 4), round(error.item(), 4)  # sqrt(2/pi), and 1 - 2/pi
+    (0.7979, 0.3634)
     """
     need_count("k", k), need_count("n_steps", n_steps)
     normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
@@ -135,15 +135,15 @@ class VQVAE(nn.Module):
     of `widths` halves the sides (rounding up). A pixel is predicted by a softmax over its levels: with the codes of
     `encode` and a prior over codes, `log_prob_bound` bounds log p(x). van den Oord, Vinyals & Kavukcuoglu (2017).
 
-        >>> model, x = VQVAE((4, 4), levels=3, n_codes=5, d_code=2, widths=(4,)), torch.zeros(1, 1, 4, 4)
-        >>> model.n_places, model.outputs(x).shape, model.encode(x).shape, model.pixel_means(model.encode(x)).shape
-        (4, torch.Size([1, 4, 2]), torch.Size([1, 4]), torch.Size([1, 1, 4, 4]))
-        >>> prior = CausalTransformer(n_values=5, length=4, width=4, depth=1, n_heads=1)
-        >>> for p in (*model.parameters(), *prior.parameters()): p.data *= 0  # nothing but fair dice
-        >>> round(model.loss_terms(x)["distortion"].item(), 4), round(model.log_prob_bound(x, prior).item(), 4)
-        (17.5778, -24.0155)
-        >>> model.restart(x)  # all codes were one
-        4
+    >>> model, x = VQVAE((4, 4), levels=3, n_codes=5, d_code=2, widths=(4,)), torch.zeros(1, 1, 4, 4)
+    >>> model.n_places, model.outputs(x).shape, model.encode(x).shape, model.pixel_means(model.encode(x)).shape
+    (4, torch.Size([1, 4, 2]), torch.Size([1, 4]), torch.Size([1, 1, 4, 4]))
+    >>> prior = CausalTransformer(n_values=5, length=4, width=4, depth=1, n_heads=1)
+    >>> for p in (*model.parameters(), *prior.parameters()): p.data *= 0  # nothing but fair dice
+    >>> round(model.loss_terms(x)["distortion"].item(), 4), round(model.log_prob_bound(x, prior).item(), 4)
+    (17.5778, -24.0155)
+    >>> model.restart(x)  # all codes were one
+    4
     """
 
     @checked
@@ -200,9 +200,9 @@ class VQVAE(nn.Module):
     def logits(self, vectors: Float[Tensor, "batch places d"]) -> Float[Tensor, "batch h w levels"]:
         """What the decoder makes of vectors, codes or not: logits of each pixel's levels.
 
-            >>> model = VQVAE((4, 4), levels=3, n_codes=5, d_code=2, widths=(4,))
-            >>> model.logits(torch.zeros(1, 4, 2)).shape
-            torch.Size([1, 4, 4, 3])
+        >>> model = VQVAE((4, 4), levels=3, n_codes=5, d_code=2, widths=(4,))
+        >>> model.logits(torch.zeros(1, 4, 2)).shape
+        torch.Size([1, 4, 4, 3])
         """
         need_shape("vectors", vectors, (len(vectors), self.n_places, self.codebook.shape[1]))
         h = self.after(need_like("vectors", vectors, self.codebook).mT.unflatten(2, self.sides[-1]))
@@ -216,9 +216,9 @@ class VQVAE(nn.Module):
     ) -> Float[Tensor, " batch"]:
         """log p(x | vectors), the mass of grey levels, in nats.
 
-            >>> model = VQVAE((4, 4), levels=3, n_codes=5, d_code=2, widths=(4,))
-            >>> model.log_likelihood(torch.zeros(5, 1, 4, 4), torch.zeros(5, 4, 2)).shape
-            torch.Size([5])
+        >>> model = VQVAE((4, 4), levels=3, n_codes=5, d_code=2, widths=(4,))
+        >>> model.log_likelihood(torch.zeros(5, 1, 4, 4), torch.zeros(5, 4, 2)).shape
+        torch.Size([5])
         """
         need_shape("x", x, (len(x), 1, *self.sides[0]))
         log_p = self.logits(vectors).log_softmax(-1)

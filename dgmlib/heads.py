@@ -19,10 +19,10 @@ from dgmlib.worlds import LOG_2PI
 class Bernoulli:
     """A bit, from one logit.
 
-        >>> Bernoulli().log_prob(torch.ones(1), torch.zeros(1, 1))  # -log 2
-        tensor([-0.6931])
-        >>> Bernoulli().draw(torch.zeros(2, 1), torch.tensor([0.4, 0.6])).tolist()
-        [1.0, 0.0]
+    >>> Bernoulli().log_prob(torch.ones(1), torch.zeros(1, 1))  # -log 2
+    tensor([-0.6931])
+    >>> Bernoulli().draw(torch.zeros(2, 1), torch.tensor([0.4, 0.6])).tolist()
+    [1.0, 0.0]
     """
 
     n_params = 1
@@ -45,10 +45,10 @@ class Bernoulli:
 class Categorical:
     """A grey level 0 … levels - 1, from `levels` logits; the network sees it divided by levels - 1.
 
-        >>> Categorical(3).log_prob(torch.ones(1), torch.zeros(1, 3))  # -log 3
-        tensor([-1.0986])
-        >>> Categorical(3).draw(torch.zeros(2, 3), torch.tensor([0.2, 0.9])).tolist()
-        [0.0, 2.0]
+    >>> Categorical(3).log_prob(torch.ones(1), torch.zeros(1, 3))  # -log 3
+    tensor([-1.0986])
+    >>> Categorical(3).draw(torch.zeros(2, 3), torch.tensor([0.2, 0.9])).tolist()
+    [0.0, 2.0]
     """
 
     @checked
@@ -72,10 +72,10 @@ class Categorical:
 class Gaussian:
     """A real number, from its mean and log standard deviation.
 
-        >>> Gaussian().log_prob(torch.zeros(1), torch.zeros(1, 2))  # -log(2 pi)/2
-        tensor([-0.9189])
-        >>> Gaussian().draw(torch.zeros(1, 2), torch.tensor([0.8]))  # the quantile of order 0.8
-        tensor([0.8416])
+    >>> Gaussian().log_prob(torch.zeros(1), torch.zeros(1, 2))  # -log(2 pi)/2
+    tensor([-0.9189])
+    >>> Gaussian().draw(torch.zeros(1, 2), torch.tensor([0.8]))  # the quantile of order 0.8
+    tensor([0.8416])
     """
 
     n_params = 2
@@ -101,10 +101,10 @@ class MixtureOfGaussians:
 
     Uria, Murray & Larochelle (2013), "RNADE: the real-valued neural autoregressive density-estimator".
 
-        >>> MixtureOfGaussians(2).log_prob(torch.zeros(1), torch.zeros(1, 6))  # two equal components
-        tensor([-0.9189])
-        >>> MixtureOfGaussians(2).draw(torch.zeros(1, 6), torch.tensor([0.4]))  # at 0.8 of the first one's half
-        tensor([0.8416])
+    >>> MixtureOfGaussians(2).log_prob(torch.zeros(1), torch.zeros(1, 6))  # two equal components
+    tensor([-0.9189])
+    >>> MixtureOfGaussians(2).draw(torch.zeros(1, 6), torch.tensor([0.4]))  # at 0.8 of the first one's half
+    tensor([0.8416])
     """
 
     scale = 1.0

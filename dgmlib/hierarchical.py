@@ -45,9 +45,9 @@ from dgmlib.worlds import LOG_2PI, GaussianMixture
 class Kernel(NamedTuple):
     """One Gaussian step a -> b: b given a is N(weight a + shift, cov). `weight` is (d_b, d_a).
 
-        >>> weight, shift, cov = Kernel(weight=2 * torch.eye(1), shift=torch.ones(1), cov=torch.eye(1))
-        >>> weight @ torch.tensor([3.0]) + shift  # the mean of b where a is 3
-        tensor([7.])
+    >>> weight, shift, cov = Kernel(weight=2 * torch.eye(1), shift=torch.ones(1), cov=torch.eye(1))
+    >>> weight @ torch.tensor([3.0]) + shift  # the mean of b where a is 3
+    tensor([7.])
     """
 
     weight: Float[Tensor, "b a"]
@@ -74,8 +74,8 @@ def push(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]) -
 
     Implements :eq:`eq-hier-push`.
 
-        >>> push(Kernel(2 * torch.eye(1), torch.ones(1), torch.eye(1)), torch.tensor([3.0]), torch.eye(1))
-        (tensor([7.]), tensor([[5.]]))
+    >>> push(Kernel(2 * torch.eye(1), torch.ones(1), torch.eye(1)), torch.tensor([3.0]), torch.eye(1))
+    (tensor([7.]), tensor([[5.]]))
     """
     _need_step(*kernel, mean, cov)
     return kernel.weight @ mean + kernel.shift, kernel.weight @ cov @ kernel.weight.mT + kernel.cov
@@ -87,9 +87,9 @@ def reverse(kernel: Kernel, mean: Float[Tensor, " a"], cov: Float[Tensor, "a a"]
 
     Implements :eq:`eq-hier-reverse`.
 
-        >>> back = reverse(Kernel(2 * torch.eye(1), torch.zeros(1), torch.eye(1)), torch.zeros(1), torch.eye(1))
-        >>> back.weight, back.cov  # 2/5 and 1/5
-        (tensor([[0.4000]]), tensor([[0.2000]]))
+    >>> back = reverse(Kernel(2 * torch.eye(1), torch.zeros(1), torch.eye(1)), torch.zeros(1), torch.eye(1))
+    >>> back.weight, back.cov  # 2/5 and 1/5
+    (tensor([[0.4000]]), tensor([[0.2000]]))
     """
     mean_b, cov_b = push(kernel, mean, cov)
     need_cholesky("the cov of b", cov_b)
@@ -103,13 +103,13 @@ class LinearChain(Density):
     `kernels` run upwards: the first is p(x | z_1), the last p(z_{T-1} | z_T). Computes in float64. Raises ValueError
     (no kernel, shapes, or one whose output is not the input of the one below).
 
-        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
-        >>> [cov.item() for mean, cov in chain.marginals()]  # of x, z_1, z_2
-        [3.0, 2.0, 1.0]
-        >>> round(chain.log_prob(torch.zeros(1, 1)).item(), 4)  # log N(0; 0, 3)
-        -1.4682
-        >>> round(chain.posterior()[0].weight.item(), 4), chain.sample(5).shape  # E[z_1 | x] = 2 x / 3
-        (0.6667, torch.Size([5, 1]))
+    >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+    >>> [cov.item() for mean, cov in chain.marginals()]  # of x, z_1, z_2
+    [3.0, 2.0, 1.0]
+    >>> round(chain.log_prob(torch.zeros(1, 1)).item(), 4)  # log N(0; 0, 3)
+    -1.4682
+    >>> round(chain.posterior()[0].weight.item(), 4), chain.sample(5).shape  # E[z_1 | x] = 2 x / 3
+    (0.6667, torch.Size([5, 1]))
     """
 
     @checked
@@ -171,9 +171,9 @@ def turned(upwards: Sequence[Kernel]) -> list[Kernel]:
     Implements :eq:`eq-hier-turned`. Entry t - 1 is q(z_t | z_{t+1}, x), a step from the vector (z_{t+1}, x); the last
     is q(z_T | x).
 
-        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
-        >>> round(turned(chain.posterior())[-1].weight.item(), 4)  # E[z_2 | x] = x / 3
-        0.3333
+    >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+    >>> round(turned(chain.posterior())[-1].weight.item(), 4)  # E[z_2 | x] = x / 3
+    0.3333
     """
     if not upwards:
         raise ValueError("upwards is empty, expected at least q(z_1 | x)")
@@ -194,9 +194,9 @@ def factorised(chain: LinearChain) -> list[Kernel]:
 
     Implements :eq:`eq-hier-factorised`: each layer keeps the posterior's mean, and has its block of the precision.
 
-        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
-        >>> [round(kernel.cov.item(), 4) for kernel in factorised(chain)]  # the true variances are 2/3 and 2/3
-        [0.5, 0.5]
+    >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+    >>> [round(kernel.cov.item(), 4) for kernel in factorised(chain)]  # the true variances are 2/3 and 2/3
+    [0.5, 0.5]
     """
     exact, layers = chain.posterior(), []
     for t, below in enumerate(chain.kernels):
@@ -213,9 +213,9 @@ def factorised(chain: LinearChain) -> list[Kernel]:
 class Terms(NamedTuple):
     """The ELBO taken apart, in nats: it is minus `distortion` minus the sum of `rates`.
 
-        >>> distortion, rates = Terms(torch.tensor([3.0]), torch.tensor([[1.0, 0.5]]))
-        >>> -distortion - rates.sum(1)
-        tensor([-4.5000])
+    >>> distortion, rates = Terms(torch.tensor([3.0]), torch.tensor([[1.0, 0.5]]))
+    >>> -distortion - rates.sum(1)
+    tensor([-4.5000])
     """
 
     distortion: Float[Tensor, " batch"]
@@ -228,11 +228,11 @@ def linear_terms(chain: LinearChain, encoder: Sequence[Kernel], x: Float[Tensor,
 
     Implements :eq:`eq-hier-linear-terms`. `encoder` is in the form of `turned`.
 
-        >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
-        >>> x = torch.ones(1, 1, dtype=torch.float64)
-        >>> distortion, rates = linear_terms(chain, turned(chain.posterior()), x)
-        >>> torch.allclose(-distortion - rates.sum(1), chain.log_prob(x))  # tight at the posterior
-        True
+    >>> chain = LinearChain([([[1.0]], [0.0], [[1.0]])] * 2)  # z_2 ~ N(0, 1), then unit noise twice
+    >>> x = torch.ones(1, 1, dtype=torch.float64)
+    >>> distortion, rates = linear_terms(chain, turned(chain.posterior()), x)
+    >>> torch.allclose(-distortion - rates.sum(1), chain.log_prob(x))  # tight at the posterior
+    True
     """
     x = need_finite("x", need_shape("x", x, (len(x), chain.d))).to(torch.float64)
     if len(encoder) != chain.n_layers:
@@ -276,9 +276,9 @@ def combine(first: Law, second: Law) -> Law:
 
     Implements :eq:`eq-hier-combine`. Sønderby et al. (2016), "Ladder variational autoencoders".
 
-        >>> mean, log_var = combine((torch.zeros(1), torch.zeros(1)), (torch.tensor([3.0]), torch.zeros(1)))
-        >>> mean, log_var.exp()
-        (tensor([1.5000]), tensor([0.5000]))
+    >>> mean, log_var = combine((torch.zeros(1), torch.zeros(1)), (torch.tensor([3.0]), torch.zeros(1)))
+    >>> mean, log_var.exp()
+    (tensor([1.5000]), tensor([0.5000]))
     """
     (mean_a, log_var_a), (mean_b, log_var_b) = first, second
     log_var = -torch.logaddexp(-log_var_a, -log_var_b)
@@ -291,8 +291,8 @@ def floored(rates: Float[Tensor, "batch layers"], floor: float) -> Float[Tensor,
 
     Implements :eq:`eq-hier-free-bits`. Kingma et al. (2016), "free bits", here per example.
 
-        >>> floored(torch.tensor([[0.1, 2.0]]), floor=0.5)
-        tensor([[0.5000, 2.0000]])
+    >>> floored(torch.tensor([[0.1, 2.0]]), floor=0.5)
+    tensor([[0.5000, 2.0000]])
     """
     return rates.clamp(min=need_between("floor", floor, 0.0, math.inf))
 
@@ -302,9 +302,9 @@ class WarmUp(nn.Module):
 
     Bowman et al. (2016); Sønderby et al. (2016).
 
-        >>> weight = WarmUp(2)
-        >>> [weight().item() for call in range(4)]
-        [0.0, 0.5, 1.0, 1.0]
+    >>> weight = WarmUp(2)
+    >>> [weight().item() for call in range(4)]
+    [0.0, 0.5, 1.0, 1.0]
     """
 
     @checked
@@ -331,9 +331,9 @@ INFERENCES = ("top_down", "bottom_up", "factorised")
 class Layer(NamedTuple):
     """One layer: its draws, its law q in the encoder, and its law p in the model, given those above.
 
-        >>> layers = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3)).infer(torch.ones(5, 4))
-        >>> [tuple(layer.z.shape) for layer in layers]
-        [(1, 5, 2), (1, 5, 1)]
+    >>> layers = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3)).infer(torch.ones(5, 4))
+    >>> [tuple(layer.z.shape) for layer in layers]
+    [(1, 5, 2), (1, 5, 1)]
     """
 
     z: Float[Tensor, "samples batch k"]
@@ -351,17 +351,17 @@ class HierarchicalVAE(nn.Module):
 
     Raises: TypeError, ValueError (sizes; `inference` unknown; data of another shape or dtype).
 
-        >>> model, x = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3), inference="bottom_up"), torch.ones(1, 4)
-        >>> for p in model.parameters(): p.data *= 0  # four fair coins, whatever z; q(z | x) = p(z)
-        >>> z = [layer.z[0] for layer in model.infer(x)]
-        >>> round(model.log_likelihood(x, z[0]).exp().item(), 4), round(model.log_prob_is(x, 4).exp().item(), 4)
-        (0.0625, 0.0625)
-        >>> round(model.log_joint(x, [0 * z[0], 0 * z[1]]).item(), 4)  # -log 16 - 3 log(2 pi)/2
-        -5.5294
-        >>> [mean.shape for mean, log_var in model.prior(z)], model.pixel_means(z[0]).tolist()
-        ([torch.Size([1, 2]), torch.Size([1, 1])], [[0.5, 0.5, 0.5, 0.5]])
-        >>> [part.shape for part in model.sample_latents(5)], model.sample(5).shape
-        ([torch.Size([5, 2]), torch.Size([5, 1])], torch.Size([5, 4]))
+    >>> model, x = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3), inference="bottom_up"), torch.ones(1, 4)
+    >>> for p in model.parameters(): p.data *= 0  # four fair coins, whatever z; q(z | x) = p(z)
+    >>> z = [layer.z[0] for layer in model.infer(x)]
+    >>> round(model.log_likelihood(x, z[0]).exp().item(), 4), round(model.log_prob_is(x, 4).exp().item(), 4)
+    (0.0625, 0.0625)
+    >>> round(model.log_joint(x, [0 * z[0], 0 * z[1]]).item(), 4)  # -log 16 - 3 log(2 pi)/2
+    -5.5294
+    >>> [mean.shape for mean, log_var in model.prior(z)], model.pixel_means(z[0]).tolist()
+    ([torch.Size([1, 2]), torch.Size([1, 1])], [[0.5, 0.5, 0.5, 0.5]])
+    >>> [part.shape for part in model.sample_latents(5)], model.sample(5).shape
+    ([torch.Size([5, 2]), torch.Size([5, 1])], torch.Size([5, 4]))
     """
 
     @checked
@@ -541,10 +541,10 @@ def log_weights(
 
     Implements :eq:`eq-hier-log-weights`.
 
-        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3), inference="bottom_up")
-        >>> for p in model.parameters(): p.data *= 0  # four fair coins, whatever z; q(z | x) = p(z)
-        >>> round(log_weights(model, torch.ones(1, 4), n_samples=1).exp().item(), 4)  # p(x), for q is the posterior
-        0.0625
+    >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3), inference="bottom_up")
+    >>> for p in model.parameters(): p.data *= 0  # four fair coins, whatever z; q(z | x) = p(z)
+    >>> round(log_weights(model, torch.ones(1, 4), n_samples=1).exp().item(), 4)  # p(x), for q is the posterior
+    0.0625
     """
     return _log_ratio(model, x, model.infer(x, n_samples, widen=widen, generator=generator))
 
@@ -561,11 +561,11 @@ def unit_rates(model: HierarchicalVAE, layers: Sequence[Layer]) -> list[Float[Te
     Implements :eq:`eq-hier-unit-rates`. A bottom-up q is drawn before what is above it: there log q - log p at the
     draw, which may be negative; except for the top layer.
 
-        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
-        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
-        >>> below, top = unit_rates(model, model.infer(torch.ones(1, 4)))
-        >>> below.detach(), top.shape  # KL(N(0, 1/2), N(0, 1)) = (log 2 - 1/2)/2 each
-        (tensor([[[0.0966, 0.0966]]]), torch.Size([1, 1, 1]))
+    >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+    >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+    >>> below, top = unit_rates(model, model.infer(torch.ones(1, 4)))
+    >>> below.detach(), top.shape  # KL(N(0, 1/2), N(0, 1)) = (log 2 - 1/2)/2 each
+    (tensor([[[0.0966, 0.0966]]]), torch.Size([1, 1, 1]))
     """
     rates = []
     for z, q, p in layers:
@@ -583,11 +583,11 @@ def elbo_terms(
 
     Implements :eq:`eq-hier-terms`.
 
-        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
-        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
-        >>> distortion, rates = elbo_terms(model, torch.ones(1, 4))
-        >>> round(distortion.item(), 4), round(rates[0, 0].item(), 4)  # log 16, and log 2 - 1/2
-        (2.7726, 0.1931)
+    >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+    >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+    >>> distortion, rates = elbo_terms(model, torch.ones(1, 4))
+    >>> round(distortion.item(), 4), round(rates[0, 0].item(), 4)  # log 16, and log 2 - 1/2
+    (2.7726, 0.1931)
     """
     layers = model.infer(x, generator=generator)
     rates = [rate[0].sum(-1) for rate in unit_rates(model, layers)]
@@ -607,10 +607,10 @@ def elbo(
 
     Implements :eq:`eq-hier-elbo`. With beta = 1 and floor = 0 its expectation is at most log p(x).
 
-        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
-        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
-        >>> round(elbo(model, torch.ones(1, 4)).item(), 4)  # log(1/16) - (log 2 - 1/2)
-        -2.9657
+    >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+    >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+    >>> round(elbo(model, torch.ones(1, 4)).item(), 4)  # log(1/16) - (log 2 - 1/2)
+    -2.9657
     """
     if not isinstance(beta, Tensor):
         need_between("beta", beta, 0.0, math.inf)
@@ -633,11 +633,11 @@ def unit_statistics(
     Implements :eq:`eq-hier-active`. The second is chapter 09's activity, which counts a unit that merely repeats the
     layer above; the first does not.
 
-        >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
-        >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
-        >>> rates, activity = unit_statistics(model, torch.eye(4))
-        >>> rates[0], activity[0].tolist()  # paid for, and says nothing of the data
-        (tensor([0.0966, 0.0966]), [0.0, 0.0])
+    >>> model = HierarchicalVAE(4, latents=(2, 1), hidden=(3, 3))
+    >>> for p in model.parameters(): p.data *= 0  # four fair coins; q(z_1 | z_2, x) = N(0, I/2)
+    >>> rates, activity = unit_statistics(model, torch.eye(4))
+    >>> rates[0], activity[0].tolist()  # paid for, and says nothing of the data
+    (tensor([0.0966, 0.0966]), [0.0, 0.0])
     """
     rates, codes = [[] for _ in model.latents], [[] for _ in model.latents]
     for part in x.split(need_count("batch_size", batch_size)):

@@ -27,8 +27,8 @@ def categorical_draw(logits: Float[Tensor, "*shape k"], u: Float[Tensor, "*shape
 
     Raises: ValueError (`u` of another shape or not in [0, 1), logits without a softmax), TypeError (not floating).
 
-        >>> categorical_draw(torch.zeros(3, 2), torch.tensor([0.1, 0.4, 0.9]))
-        tensor([0, 0, 1])
+    >>> categorical_draw(torch.zeros(3, 2), torch.tensor([0.1, 0.4, 0.9]))
+    tensor([0, 0, 1])
     """
     edges = logits.to(uniform_dtype(logits.dtype)).softmax(-1).cumsum(-1)
     if can_read(edges) and edges[..., -1].isnan().any():
@@ -47,9 +47,9 @@ def naive_sample(
 
     Raises: ValueError (`order` is no permutation, uniforms outside [0, 1)), TypeError (`uniforms` not floating).
 
-        >>> copy = lambda x, u: torch.cat([u[:, :1].round(), x[:, :-1]], 1)  # a coin, then each as the one before
-        >>> naive_sample(copy, torch.tensor([[0.9, 0.1, 0.1]])).tolist()
-        [[1.0, 1.0, 1.0]]
+    >>> copy = lambda x, u: torch.cat([u[:, :1].round(), x[:, :-1]], 1)  # a coin, then each as the one before
+    >>> naive_sample(copy, torch.tensor([[0.9, 0.1, 0.1]])).tolist()
+    [[1.0, 1.0, 1.0]]
     """
     d = _event_size(uniforms)
     order = range(d) if order is None else order
@@ -75,10 +75,10 @@ def jacobi_sample(
 
     Raises: ValueError (`start` of another shape, uniforms outside [0, 1)), TypeError (`uniforms` not floating).
 
-        >>> copy = lambda x, u: torch.cat([u[:, :1].round(), x[:, :-1]], 1)  # a coin, then each as the one before
-        >>> x, passes = jacobi_sample(copy, torch.tensor([[0.1, 0.9, 0.9]]))
-        >>> x.tolist(), passes  # the first guess was right, and a pass proves it
-        ([[0.0, 0.0, 0.0]], 1)
+    >>> copy = lambda x, u: torch.cat([u[:, :1].round(), x[:, :-1]], 1)  # a coin, then each as the one before
+    >>> x, passes = jacobi_sample(copy, torch.tensor([[0.1, 0.9, 0.9]]))
+    >>> x.tolist(), passes  # the first guess was right, and a pass proves it
+    ([[0.0, 0.0, 0.0]], 1)
     """
     d = _event_size(uniforms)
     x = torch.zeros_like(uniforms) if start is None else start

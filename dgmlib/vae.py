@@ -52,8 +52,8 @@ def normal_log_prob(
 
     Implements :eq:`eq-vae-gaussian`. The normalisation -log_var/2 counts once a coordinate, broadcast or not.
 
-        >>> normal_log_prob(torch.zeros(2), torch.zeros(2), torch.zeros(2))  # -log(2 pi)
-        tensor(-1.8379)
+    >>> normal_log_prob(torch.zeros(2), torch.zeros(2), torch.zeros(2))  # -log(2 pi)
+    tensor(-1.8379)
     """
     need_broadcast(x=x, mean=mean, log_var=log_var)
     return -0.5 * (LOG_2PI + log_var + (x - mean).square() * (-log_var).exp()).sum(-1)
@@ -66,8 +66,8 @@ def bernoulli_log_prob(x: Float[Tensor, "*#batch d"], logits: Float[Tensor, "*ba
     Implements :eq:`eq-vae-bernoulli`. Summed over pixels. Grey x in between are refused, as the same expression is no
     log-density: see `continuous_bernoulli_log_norm`.
 
-        >>> bernoulli_log_prob(torch.ones(3), torch.zeros(3)).exp()  # three fair coins
-        tensor(0.1250)
+    >>> bernoulli_log_prob(torch.ones(3), torch.zeros(3)).exp()  # three fair coins
+    tensor(0.1250)
     """
     need_levels("x", x, 2), need_broadcast(x=x, logits=logits)
     return (x * logits - F.softplus(logits)).sum(-1)
@@ -81,8 +81,8 @@ def continuous_bernoulli_log_norm(logits: Float[Tensor, "*shape"]) -> Float[Tens
     [0, 1] is x logits - softplus(logits) + log C.
     Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
 
-        >>> round(continuous_bernoulli_log_norm(torch.zeros(1)).exp().item(), 4)  # p^x (1 - p)^(1 - x) is 1/2
-        2.0
+    >>> round(continuous_bernoulli_log_norm(torch.zeros(1)).exp().item(), 4)  # p^x (1 - p)^(1 - x) is 1/2
+    2.0
     """
     u = logits.abs() / 2
     near = u < 1e-2  # u / tanh u = 1 + u^2/3 - u^4/45 + ..., where the quotient would be 0/0
@@ -97,8 +97,8 @@ def kl_standard_normal(mean: Float[Tensor, "*batch k"], log_var: Float[Tensor, "
 
     Implements :eq:`eq-vae-kl`. Summed over latent coordinates, never averaged. Kingma & Welling (2014), appendix B.
 
-        >>> kl_standard_normal(torch.tensor([3.0, 4.0]), torch.zeros(2))  # (3^2 + 4^2) / 2
-        tensor(12.5000)
+    >>> kl_standard_normal(torch.tensor([3.0, 4.0]), torch.zeros(2))  # (3^2 + 4^2) / 2
+    tensor(12.5000)
     """
     return 0.5 * (mean.square() + log_var.expm1() - log_var).sum(-1)
 
@@ -114,8 +114,8 @@ def kl_diagonal(
 
     Implements :eq:`eq-vae-kl-diagonal`. `dgmlib.divergences.kl_gaussian` has the same for full covariances.
 
-        >>> kl_diagonal(torch.tensor([3.0]), torch.zeros(1), torch.tensor([2.0]), torch.zeros(1))
-        tensor(0.5000)
+    >>> kl_diagonal(torch.tensor([3.0]), torch.zeros(1), torch.tensor([2.0]), torch.zeros(1))
+    tensor(0.5000)
     """
     need_broadcast(mean=mean, prior_mean=prior_mean, prior_log_var=prior_log_var)
     return kl_standard_normal((mean - prior_mean) * (-0.5 * prior_log_var).exp(), log_var - prior_log_var)
@@ -133,8 +133,8 @@ def reparameterise(
 
     Implements :eq:`eq-vae-reparameterise`. The noise is fresh for every example, coordinate and sample.
 
-        >>> reparameterise(torch.zeros(5, 2), torch.zeros(5, 2), n_samples=3).shape
-        torch.Size([3, 5, 2])
+    >>> reparameterise(torch.zeros(5, 2), torch.zeros(5, 2), n_samples=3).shape
+    torch.Size([3, 5, 2])
     """
     # The batch comes first while noise is drawn, for randn_like deals its rows out to processes.
     noise = randn_like(mean[:, None].expand(-1, need_count("n_samples", n_samples), -1), generator=generator)
@@ -155,17 +155,17 @@ class VAE(nn.Module):
     Its methods, and what uses them, refuse data and latents of another shape or dtype.
     Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
 
-        >>> model, x = VAE(d=3, k=2, hidden=()), torch.ones(1, 3)
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> mean, log_var = model.encode(x)
-        >>> model.pixel_means(mean).tolist()
-        [[0.5, 0.5, 0.5]]
-        >>> round(model.log_likelihood(x, mean).exp().item(), 4), round(model.log_prob_is(x, 4).exp().item(), 4)
-        (0.125, 0.125)
-        >>> round(model.log_joint(x, mean).item(), 4)  # -log 8 - log(2 pi)
-        -3.9173
-        >>> model.sample(10).shape, model.sample_prior(10).shape
-        (torch.Size([10, 3]), torch.Size([10, 2]))
+    >>> model, x = VAE(d=3, k=2, hidden=()), torch.ones(1, 3)
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> mean, log_var = model.encode(x)
+    >>> model.pixel_means(mean).tolist()
+    [[0.5, 0.5, 0.5]]
+    >>> round(model.log_likelihood(x, mean).exp().item(), 4), round(model.log_prob_is(x, 4).exp().item(), 4)
+    (0.125, 0.125)
+    >>> round(model.log_joint(x, mean).item(), 4)  # -log 8 - log(2 pi)
+    -3.9173
+    >>> model.sample(10).shape, model.sample_prior(10).shape
+    (torch.Size([10, 3]), torch.Size([10, 2]))
     """
 
     @checked
@@ -273,11 +273,11 @@ def elbo_terms(
 
     Implements :eq:`eq-vae-rate-distortion`.
 
-        >>> model = VAE(d=3, k=2, hidden=())
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> distortion, rate = elbo_terms(model, torch.ones(1, 3))
-        >>> round(distortion.item(), 4), rate.item()  # log 8, and nothing said of x
-        (2.0794, 0.0)
+    >>> model = VAE(d=3, k=2, hidden=())
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> distortion, rate = elbo_terms(model, torch.ones(1, 3))
+    >>> round(distortion.item(), 4), rate.item()  # log 8, and nothing said of x
+    (2.0794, 0.0)
     """
     mean, log_var = model.encode(x)
     z = reparameterise(mean, log_var, generator=generator)[0]
@@ -293,10 +293,10 @@ def elbo(
     Implements :eq:`eq-vae-elbo`. With beta = 1 (and above) its expectation is at most log p(x); below 1 it bounds
     nothing. Higgins et al. (2017) for beta.
 
-        >>> model = VAE(d=3, k=2, hidden=())
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> round(elbo(model, torch.ones(1, 3)).item(), 4)  # log(1/8)
-        -2.0794
+    >>> model = VAE(d=3, k=2, hidden=())
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> round(elbo(model, torch.ones(1, 3)).item(), 4)  # log(1/8)
+    -2.0794
     """
     need_between("beta", beta, 0.0, math.inf)
     distortion, rate = elbo_terms(model, x, generator=generator)
@@ -316,11 +316,11 @@ def log_weights(
 
     Implements :eq:`eq-vae-log-weights`. Feed it to `vi.iwae_bound`, `vi.log_prob_is` or `renyi_bound`.
 
-        >>> model = VAE(d=3, k=2, hidden=())
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> log_weights(model, torch.ones(1, 3), n_samples=2).exp().detach()  # p(x) each, for q is the posterior
-        tensor([[0.1250],
-                [0.1250]])
+    >>> model = VAE(d=3, k=2, hidden=())
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> log_weights(model, torch.ones(1, 3), n_samples=2).exp().detach()  # p(x) each, for q is the posterior
+    tensor([[0.1250],
+            [0.1250]])
     """
     mean, log_var = _proposal(model, x, widen)
     return _log_ratio(model, x, reparameterise(mean, log_var, n_samples, generator=generator), mean, log_var)
@@ -344,10 +344,10 @@ def iwae(
 
     Implements :eq:`eq-vae-iwae`.
 
-        >>> model = VAE(d=3, k=2, hidden=())
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> round(iwae(model, torch.ones(1, 3), n_samples=4).exp().item(), 4)
-        0.125
+    >>> model = VAE(d=3, k=2, hidden=())
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> round(iwae(model, torch.ones(1, 3), n_samples=4).exp().item(), 4)
+    0.125
     """
     return iwae_bound(log_weights(model, x, n_samples, generator=generator))
 
@@ -361,10 +361,10 @@ def dreg(
     Implements :eq:`eq-vae-dreg`: the decoder's gradient is weighted by the normalised weights, what reaches the encoder
     through z by their squares, and the encoder inside log q is held fixed. Tucker, Lawson, Gu & Maddison (2019).
 
-        >>> model = VAE(d=3, k=2, hidden=())
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> round(dreg(model, torch.ones(1, 3), n_samples=4).exp().item(), 4)
-        0.125
+    >>> model = VAE(d=3, k=2, hidden=())
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> round(dreg(model, torch.ones(1, 3), n_samples=4).exp().item(), 4)
+    0.125
     """
     mean, log_var = model.encode(x)
     z = reparameterise(mean, log_var, n_samples, generator=generator)
@@ -384,9 +384,9 @@ def renyi_bound(log_weights: Float[Tensor, "samples batch"], alpha: float) -> Fl
     is CUBO_n. In the limit of many samples below log p for alpha in (0, 1], above it for alpha < 0; a finite sample
     of the latter is no upper bound. Li & Turner (2016); Dieng et al. (2017).
 
-        >>> log_w = torch.tensor([[1.0], [3.0]]).log()
-        >>> [round(renyi_bound(log_w, alpha).exp().item(), 4) for alpha in (1, 0, -1)]  # geometric to quadratic mean
-        [1.7321, 2.0, 2.2361]
+    >>> log_w = torch.tensor([[1.0], [3.0]]).log()
+    >>> [round(renyi_bound(log_w, alpha).exp().item(), 4) for alpha in (1, 0, -1)]  # geometric to quadratic mean
+    [1.7321, 2.0, 2.2361]
     """
     need_between("alpha", alpha, -math.inf, math.inf, open_ends=True)
     if alpha == 1:
@@ -412,8 +412,8 @@ def aggregate_log_prob(
     Implements :eq:`eq-vae-aggregate`. Differences are taken before squares: where q is sharp, the digits of a small
     |z - m|^2 are lost in |z|^2 - 2 z m + |m|^2. Without gradients, rows of z go in blocks (`dgmlib.core.BLOCK`).
 
-        >>> aggregate_log_prob(torch.zeros(1, 1), torch.tensor([[-1.0], [1.0]]), torch.zeros(2, 1))  # log N(0; 1, 1)
-        tensor([-1.4189])
+    >>> aggregate_log_prob(torch.zeros(1, 1), torch.tensor([[-1.0], [1.0]]), torch.zeros(2, 1))  # log N(0; 1, 1)
+    tensor([-1.4189])
     """
 
     def log_q(z: Tensor) -> Float[Tensor, " n"]:
@@ -428,9 +428,9 @@ def fit_prior(codes: Float[Tensor, "n k"], n_components: int, *, seed: int = 0) 
 
     Implements :eq:`eq-vae-ex-post`. Ghosh et al. (2020), "From variational to deterministic autoencoders".
 
-        >>> prior = fit_prior(torch.tensor([[0.0], [2.0]]), n_components=1)  # N(1, 1)
-        >>> round(prior.log_prob(torch.ones(1, 1)).item(), 4)
-        -0.9189
+    >>> prior = fit_prior(torch.tensor([[0.0], [2.0]]), n_components=1)  # N(1, 1)
+    >>> round(prior.log_prob(torch.ones(1, 1)).item(), 4)
+    -0.9189
     """
     need_between("seed", seed, 0, 2**32 - 1)
     points = need_finite("codes", codes).double().cpu().numpy()
@@ -449,8 +449,8 @@ def unit_activity(mean: Float[Tensor, "data k"]) -> Float[Tensor, " k"]:
 
     Implements :eq:`eq-vae-activity`. Burda et al. (2016), section 5.2.
 
-        >>> unit_activity(torch.tensor([[0.0, 1.0], [2.0, 1.0]])).tolist()  # the second says the same of every datum
-        [1.0, 0.0]
+    >>> unit_activity(torch.tensor([[0.0, 1.0], [2.0, 1.0]])).tolist()  # the second says the same of every datum
+    [1.0, 0.0]
     """
     return mean.var(0, unbiased=False)
 
@@ -467,8 +467,8 @@ def water_filling(
     Implements :eq:`eq-vae-water`: of the k largest, a direction of variance l > noise_var is coded with log(l /
     noise_var)/2 nats and leaves the squared error noise_var; every other is given up, and leaves l.
 
-        >>> water_filling(torch.tensor([4.0, 1.5, 0.25]), noise_var=1.0, k=1)  # log(4)/2, and 1 + 1.5 + 0.25
-        (tensor(0.6931), tensor(2.7500))
+    >>> water_filling(torch.tensor([4.0, 1.5, 0.25]), noise_var=1.0, k=1)  # log(4)/2, and 1 + 1.5 + 0.25
+    (tensor(0.6931), tensor(2.7500))
     """
     need_between("noise_var", noise_var, 0.0, math.inf, open_ends=True)
     ordered = need_finite("eigenvalues", eigenvalues).sort(descending=True).values
@@ -488,9 +488,9 @@ def ppca(cov: Float[Tensor, "d d"], k: int, noise_var: float | None = None) -> t
     negative; the best noise_var (when None) is the mean of the other eigenvalues. Any rotation W R is as likely, but
     only this one has a diagonal posterior. Tipping & Bishop (1999).
 
-        >>> weight, noise_var = ppca(torch.diag(torch.tensor([5.0, 1.0])), k=1)
-        >>> round((weight @ weight.T)[0, 0].item(), 4), round(noise_var, 4)
-        (4.0, 1.0)
+    >>> weight, noise_var = ppca(torch.diag(torch.tensor([5.0, 1.0])), k=1)
+    >>> round((weight @ weight.T)[0, 0].item(), 4), round(noise_var, 4)
+    (4.0, 1.0)
     """
     need_one_dtype(cov=cov)
     values, vectors = torch.linalg.eigh(need_symmetric("cov", cov))
@@ -508,10 +508,10 @@ def best_linear_encoder(world: LinearGaussian, x: Float[Tensor, "batch d"]) -> G
 
     Implements :eq:`eq-vae-linear-encoder`: the posterior's mean, and one over the diagonal of its precision.
 
-        >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]])
-        >>> mean, log_var = best_linear_encoder(world, x)
-        >>> round(mean.item(), 4), round(log_var.exp().item(), 4)  # 2 x / 5, and 1/5
-        (2.0, 0.2)
+    >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]])
+    >>> mean, log_var = best_linear_encoder(world, x)
+    >>> round(mean.item(), 4), round(log_var.exp().item(), 4)  # 2 x / 5, and 1/5
+    (2.0, 0.2)
     """
     mean, _ = world.posterior(x)
     precision = 1 + world.weight.square().sum(0) / world.noise_std**2
@@ -529,10 +529,10 @@ def linear_elbo(
 
     Implements :eq:`eq-vae-linear-elbo`: E_q|x - W z - mu|^2 = |x - W mean - mu|^2 + sum_j var_j |w_j|^2.
 
-        >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]])
-        >>> bound = linear_elbo(world, x, *best_linear_encoder(world, x))
-        >>> torch.allclose(bound, world.log_prob(x))  # with one latent the posterior is diagonal
-        True
+    >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]])
+    >>> bound = linear_elbo(world, x, *best_linear_encoder(world, x))
+    >>> torch.allclose(bound, world.log_prob(x))  # with one latent the posterior is diagonal
+    True
     """
     need_finite("x", need_shape("x", x, (len(x), world.d))), need_shape("mean", mean, (len(x), world.k))
     need_one_dtype(world=world.weight, mean=mean, log_var=log_var)
@@ -553,11 +553,11 @@ def grid_log_joint(model: VAE, x: Float[Tensor, "batch d"], axis: Float[Tensor, 
     Implements :eq:`eq-vae-grid-joint`. `axis` holds equally spaced points and serves both latents; one pass of the
     decoder serves all examples.
 
-        >>> model = VAE(d=3, k=2, hidden=())
-        >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
-        >>> log_joint = grid_log_joint(model, torch.ones(1, 3), torch.tensor([-1.0, 0.0, 1.0]))
-        >>> round(log_joint[0, 1, 1].item(), 4)  # at z = 0: -log 8 - log(2 pi)
-        -3.9173
+    >>> model = VAE(d=3, k=2, hidden=())
+    >>> for p in model.parameters(): p.data *= 0  # three fair coins, whatever z; q(z | x) = p(z)
+    >>> log_joint = grid_log_joint(model, torch.ones(1, 3), torch.tensor([-1.0, 0.0, 1.0]))
+    >>> round(log_joint[0, 1, 1].item(), 4)  # at z = 0: -log 8 - log(2 pi)
+    -3.9173
     """
     if (model.k, model.likelihood) != (2, "bernoulli"):
         raise ValueError(f"model has {model.k} latents and a {model.likelihood} likelihood, expected 2 and bernoulli")
@@ -576,10 +576,10 @@ def grid_evidence(log_joint: Float[Tensor, "batch n n"], axis: Float[Tensor, " n
     Implements :eq:`eq-vae-grid-evidence`. Its error falls exponentially with the spacing while the posterior lies well
     inside the grid and is wider than the spacing.
 
-        >>> axis = torch.linspace(-6, 6, 61)
-        >>> log_joint = -(axis[:, None].square() + axis.square())[None] / 2
-        >>> round(grid_evidence(log_joint, axis).exp().item(), 4)  # 2 pi
-        6.2832
+    >>> axis = torch.linspace(-6, 6, 61)
+    >>> log_joint = -(axis[:, None].square() + axis.square())[None] / 2
+    >>> round(grid_evidence(log_joint, axis).exp().item(), 4)  # 2 pi
+    6.2832
     """
     _need_even("axis", axis)
     return log_joint.flatten(1).logsumexp(1) + 2 * torch.log(axis[1] - axis[0])
@@ -603,10 +603,10 @@ def grid_elbo(
 
     Implements :eq:`eq-vae-grid-elbo`. q factorises, so the average is q_1^T (log joint) q_2.
 
-        >>> axis = torch.linspace(-6, 6, 61)
-        >>> log_joint = -(axis[:, None].square() + axis.square())[None] / 2
-        >>> grid_elbo(log_joint, axis, torch.zeros(1, 2), torch.zeros(1, 2))  # tight, as q is the posterior: log(2 pi)
-        tensor([1.8379])
+    >>> axis = torch.linspace(-6, 6, 61)
+    >>> log_joint = -(axis[:, None].square() + axis.square())[None] / 2
+    >>> grid_elbo(log_joint, axis, torch.zeros(1, 2), torch.zeros(1, 2))  # tight, as q is the posterior: log(2 pi)
+    tensor([1.8379])
     """
     _need_even("axis", axis), need_one_dtype(log_joint=log_joint, axis=axis, mean=mean, log_var=log_var)
     log_q = -0.5 * (axis - mean[..., None]).square() * (-log_var[..., None]).exp()
@@ -630,11 +630,11 @@ def best_ellipse(
     Implements :eq:`eq-vae-gaps`. What the encoder loses against it is the amortisation gap; what it still loses against
     log p(x), the approximation gap. An example keeps its start if that was better. Cremer, Li & Duvenaud (2018).
 
-        >>> axis, start = torch.linspace(-6, 6, 61), (torch.ones(1, 2), torch.zeros(1, 2))
-        >>> log_joint = -(axis[:, None].square() + axis.square())[None] / 2
-        >>> best = best_ellipse(log_joint, axis, *start, n_steps=10)
-        >>> bool(grid_elbo(log_joint, axis, *best) > grid_elbo(log_joint, axis, *start))
-        True
+    >>> axis, start = torch.linspace(-6, 6, 61), (torch.ones(1, 2), torch.zeros(1, 2))
+    >>> log_joint = -(axis[:, None].square() + axis.square())[None] / 2
+    >>> best = best_ellipse(log_joint, axis, *start, n_steps=10)
+    >>> bool(grid_elbo(log_joint, axis, *best) > grid_elbo(log_joint, axis, *start))
+    True
     """
     need_between("learning_rate", learning_rate, 0.0, math.inf, open_ends=True)
     need_finite("log_joint", log_joint), need_finite("mean", mean), need_finite("log_var", log_var)

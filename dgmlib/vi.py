@@ -41,8 +41,8 @@ def log_mean_exp(log_weights: Float[Tensor, "*shape"], dim: int) -> Float[Tensor
 
     Implements :eq:`eq-log-mean-exp`.
 
-        >>> log_mean_exp(torch.tensor([1.0, 2.0]).log(), 0).exp()
-        tensor(1.5000)
+    >>> log_mean_exp(torch.tensor([1.0, 2.0]).log(), 0).exp()
+    tensor(1.5000)
     """
     need_between("dim", dim, -log_weights.ndim, log_weights.ndim - 1)
     return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
@@ -55,8 +55,8 @@ def log_prob_is(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"
     Implements :eq:`eq-importance`. The mean inside is unbiased for p(x) if q > 0 wherever p(x, z) > 0; its logarithm
     is biased downwards. Estimates from disjoint halves combine: `log_mean_exp` of the two.
 
-        >>> log_prob_is(torch.tensor([[1.0], [3.0]]).log())  # log 2
-        tensor([0.6931])
+    >>> log_prob_is(torch.tensor([[1.0], [3.0]]).log())  # log 2
+    tensor([0.6931])
     """
     return log_mean_exp(log_weights, 0)
 
@@ -67,9 +67,9 @@ def iwae_bound(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor, " batch"]
 
     Implements :eq:`eq-iwae-bound`. K = 1 is the ELBO. Burda, Grosse and Salakhutdinov, 2016.
 
-        >>> log_w = torch.tensor([[1.0], [3.0]]).log()
-        >>> iwae_bound(log_w), log_w.mean(0)  # never below the ELBO of the same draws
-        (tensor([0.6931]), tensor([0.5493]))
+    >>> log_w = torch.tensor([[1.0], [3.0]]).log()
+    >>> iwae_bound(log_w), log_w.mean(0)  # never below the ELBO of the same draws
+    (tensor([0.6931]), tensor([0.5493]))
     """
     return log_prob_is(log_weights)
 
@@ -80,8 +80,8 @@ def effective_sample_size(log_weights: Float[Tensor, "k batch"]) -> Float[Tensor
 
     It measures the spread of the weights that were drawn: it cannot see a region that q never visits.
 
-        >>> round(effective_sample_size(torch.tensor([[1.0], [1.0], [0.0]]).log()).item(), 4)
-        2.0
+    >>> round(effective_sample_size(torch.tensor([[1.0], [1.0], [0.0]]).log()).item(), 4)
+    2.0
     """
     total = torch.logsumexp(log_weights, 0)
     size = (2 * total - torch.logsumexp(2 * log_weights, 0)).exp()
@@ -94,8 +94,8 @@ def elbo(log_joint: Float[Tensor, "k batch"], log_q: Float[Tensor, "k batch"]) -
 
     Implements :eq:`eq-elbo`. Jordan et al., 1999.
 
-        >>> elbo(torch.tensor([[-1.0], [-2.0]]), torch.tensor([[-0.5], [-0.5]])).tolist()
-        [-1.0]
+    >>> elbo(torch.tensor([[-1.0], [-2.0]]), torch.tensor([[-0.5], [-0.5]])).tolist()
+    [-1.0]
     """
     return (log_joint - log_q).mean(0)
 
@@ -112,9 +112,9 @@ def renyi2_gaussian(
     Implements :eq:`eq-renyi2-gaussian`. Infinite unless 2 cov_q - cov_p is positive definite: a proposal with less
     than half the variance, in any direction, has weights of infinite variance.
 
-        >>> zero, one, eye = torch.zeros(1), torch.ones(1), torch.eye(1)
-        >>> round(renyi2_gaussian(one, eye, zero, eye).item(), 4), renyi2_gaussian(zero, eye, zero, 0.4 * eye).item()
-        (1.0, inf)
+    >>> zero, one, eye = torch.zeros(1), torch.ones(1), torch.eye(1)
+    >>> round(renyi2_gaussian(one, eye, zero, eye).item(), 4), renyi2_gaussian(zero, eye, zero, 0.4 * eye).item()
+    (1.0, inf)
     """
     need_finite("mean_p", mean_p), need_finite("mean_q", mean_q)
     need_one_dtype(mean_p=mean_p, cov_p=cov_p, mean_q=mean_q, cov_q=cov_q)
@@ -139,8 +139,8 @@ def gaussian_sample(
 ) -> Float[Tensor, "k batch d"]:
     """`n_samples` draws z = mean + chol eps, eps ~ N(0, I), differentiable in both parameters.
 
-        >>> gaussian_sample(torch.zeros(5, 2), torch.eye(2).expand(5, 2, 2), n_samples=3).shape
-        torch.Size([3, 5, 2])
+    >>> gaussian_sample(torch.zeros(5, 2), torch.eye(2).expand(5, 2, 2), n_samples=3).shape
+    torch.Size([3, 5, 2])
     """
     like = mean[:, None].expand(-1, need_count("n_samples", n_samples), -1)
     return reparameterize(mean, chol, randn_like(like, generator=generator).movedim(1, 0))
@@ -154,8 +154,8 @@ def reparameterize(
 
     Implements :eq:`eq-reparameterisation`. Kingma and Welling, 2014.
 
-        >>> reparameterize(torch.tensor([[1.0]]), torch.tensor([[[2.0]]]), torch.tensor([[[-1.0]], [[1.0]]])).flatten()
-        tensor([-1.,  3.])
+    >>> reparameterize(torch.tensor([[1.0]]), torch.tensor([[[2.0]]]), torch.tensor([[[-1.0]], [[1.0]]])).flatten()
+    tensor([-1.,  3.])
     """
     need_one_dtype(mean=mean, chol=chol, noise=noise)
     return mean + torch.einsum("bij,kbj->kbi", chol, noise)
@@ -167,8 +167,8 @@ def gaussian_log_prob(
 ) -> Float[Tensor, "k batch"]:
     """log N(z; mean, chol chol^T) of each draw. Implements :eq:`eq-gaussian-log-prob`.
 
-        >>> gaussian_log_prob(torch.zeros(1, 1, 2), torch.zeros(1, 2), torch.eye(2)[None])  # -log(2 pi)
-        tensor([[-1.8379]])
+    >>> gaussian_log_prob(torch.zeros(1, 1, 2), torch.zeros(1, 2), torch.eye(2)[None])  # -log(2 pi)
+    tensor([[-1.8379]])
     """
     need_one_dtype(z=z, mean=mean, chol=chol)
     noise = torch.linalg.solve_triangular(chol, (z - mean).permute(1, 2, 0), upper=False)  # (batch, d, k)
@@ -180,8 +180,8 @@ def gaussian_log_prob(
 def gaussian_entropy(chol: Float[Tensor, "batch d d"]) -> Float[Tensor, " batch"]:
     """d/2 log(2 pi e) + log|det chol|, the entropy of N(., chol chol^T). Implements :eq:`eq-gaussian-entropy`.
 
-        >>> gaussian_entropy(torch.eye(1)[None])  # log(2 pi e)/2
-        tensor([1.4189])
+    >>> gaussian_entropy(torch.eye(1)[None])  # log(2 pi e)/2
+    tensor([1.4189])
     """
     return chol.shape[-1] * (LOG_2PI + 1) / 2 + _log_det(chol)
 
@@ -198,8 +198,8 @@ def _log_det(chol: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
 def standard_normal_log_prob(z: Float[Tensor, "k batch d"]) -> Float[Tensor, "k batch"]:
     """log N(z; 0, I), the prior of the latents.
 
-        >>> standard_normal_log_prob(torch.zeros(1, 1, 2))  # -log(2 pi)
-        tensor([[-1.8379]])
+    >>> standard_normal_log_prob(torch.zeros(1, 1, 2))  # -log(2 pi)
+    tensor([[-1.8379]])
     """
     return -(z.square().sum(-1) + z.shape[-1] * LOG_2PI) / 2
 
@@ -210,10 +210,10 @@ def log_likelihood_linear(
 ) -> Float[Tensor, "k batch"]:
     """log p(x | z) = log N(x; W z + mu, sigma^2 I) of a `LinearGaussian`. Implements :eq:`eq-linear-likelihood`.
 
-        >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
-        >>> z = torch.full((1, 1, 1), 2.5, dtype=torch.float64)  # W z = x
-        >>> round(log_likelihood_linear(world, x, z).item(), 4)
-        -0.9189
+    >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
+    >>> z = torch.full((1, 1, 1), 2.5, dtype=torch.float64)  # W z = x
+    >>> round(log_likelihood_linear(world, x, z).item(), 4)
+    -0.9189
     """
     need_shape("x", x, (len(x), world.d)), need_shape("z", z, (len(z), len(x), world.k))
     need_one_dtype(world=world.weight, z=z), need_finite("x", x)
@@ -232,10 +232,10 @@ def elbo_linear(
 
     Implements :eq:`eq-elbo-linear`: log p(x | z) at the mean, less tr(W C W^T)/(2 sigma^2), less KL(q || N(0, I)).
 
-        >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
-        >>> mean, cov = world.posterior(x)
-        >>> torch.allclose(elbo_linear(world, x, mean, cov.sqrt()[None]), world.log_prob(x))  # tight at the posterior
-        True
+    >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
+    >>> mean, cov = world.posterior(x)
+    >>> torch.allclose(elbo_linear(world, x, mean, cov.sqrt()[None]), world.log_prob(x))  # tight at the posterior
+    True
     """
     need_one_dtype(world=world.weight, mean=mean, chol=chol), need_finite("mean", mean), need_finite("chol", chol)
     blur = (world.weight @ chol).square().sum((-2, -1)) / (2 * world.noise_std**2)
@@ -252,9 +252,9 @@ Values = Callable[[Tensor], Tensor]  # (n, d) -> (n,)
 def need_positive(name: str, x: Tensor) -> Tensor:
     """Return `x` if its values are positive and finite. Raises ValueError.
 
-        >>> need_positive("std", torch.tensor([0.0, 1.0]))
-        Traceback (most recent call last):
-        ValueError: std reaches from 0 to 1, expected positive finite numbers
+    >>> need_positive("std", torch.tensor([0.0, 1.0]))
+    Traceback (most recent call last):
+    ValueError: std reaches from 0 to 1, expected positive finite numbers
     """
     if can_read(x) and not ((x > 0) & (x < math.inf)).all():
         raise ValueError(f"{name} reaches from {x.min():.3g} to {x.max():.3g}, expected positive finite numbers")
@@ -264,8 +264,8 @@ def need_positive(name: str, x: Tensor) -> Tensor:
 def one_a_row(f: Values, z: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """f(z), refused by name unless it is one number a row: a column would be spread over a square.
 
-        >>> one_a_row(lambda z: z.sum(1), torch.ones(3, 2)).tolist()
-        [2.0, 2.0, 2.0]
+    >>> one_a_row(lambda z: z.sum(1), torch.ones(3, 2)).tolist()
+    [2.0, 2.0, 2.0]
     """
     return need_shape("f(z)", need_tensor("f(z)", f(z)), (len(z),))
 
@@ -278,10 +278,10 @@ def pathwise_gradient(
 
     Implements :eq:`eq-pathwise`. Unbiased when f is differentiable and does not jump; for a step it returns 0.
 
-        >>> noise = torch.tensor([[-1.0], [1.0]])  # of mean 0 and variance 1, as that of the law
-        >>> in_mean, in_std = pathwise_gradient(lambda z: z.square().sum(1), torch.ones(1), torch.ones(1), noise)
-        >>> in_mean.mean().item(), in_std.mean().item()  # of mean^2 + std^2
-        (2.0, 2.0)
+    >>> noise = torch.tensor([[-1.0], [1.0]])  # of mean 0 and variance 1, as that of the law
+    >>> in_mean, in_std = pathwise_gradient(lambda z: z.square().sum(1), torch.ones(1), torch.ones(1), noise)
+    >>> in_mean.mean().item(), in_std.mean().item()  # of mean^2 + std^2
+    (2.0, 2.0)
     """
     need_positive("std", std)
     slope = torch.func.grad(lambda z: one_a_row(f, z).sum())(mean + std * noise)
@@ -301,10 +301,10 @@ def score_function_gradient(
     Implements :eq:`eq-score-function`. Unbiased for any f, and for any baseline that does not look at the row it
     multiplies. Williams, 1992.
 
-        >>> noise = torch.tensor([[-1.0], [1.0]])
-        >>> in_mean, in_std = score_function_gradient(lambda z: z.sum(1), torch.ones(1), torch.ones(1), noise)
-        >>> in_mean.mean().item(), in_std.mean().item()  # of the mean
-        (1.0, 0.0)
+    >>> noise = torch.tensor([[-1.0], [1.0]])
+    >>> in_mean, in_std = score_function_gradient(lambda z: z.sum(1), torch.ones(1), torch.ones(1), noise)
+    >>> in_mean.mean().item(), in_std.mean().item()  # of the mean
+    (1.0, 0.0)
     """
     need_positive("std", std)
     advantage = one_a_row(f, mean + std * noise)[:, None] - baseline
@@ -319,8 +319,8 @@ def best_baseline(
 
     Implements :eq:`eq-best-baseline`. `weights` are the probabilities of the rows. It is not E f.
 
-        >>> best_baseline(torch.tensor([1.0, 3.0]), torch.tensor([[1.0], [2.0]]), torch.tensor([0.5, 0.5]))  # E f is 2
-        tensor([2.6000])
+    >>> best_baseline(torch.tensor([1.0, 3.0]), torch.tensor([[1.0], [2.0]]), torch.tensor([0.5, 0.5]))  # E f is 2
+    tensor([2.6000])
     """
     need_finite("values", values), need_finite("score", score)
     squares = need_probabilities("weights", weights)[:, None] * score.square()
@@ -348,9 +348,9 @@ def svi(
     without the score of q, whose mean is zero ("sticking the landing": Roeder, Wu and Duvenaud, 2017), so that its
     noise vanishes where q is the posterior. Adam's step sizes fall to zero along a cosine.
 
-        >>> mean, log_std = svi(standard_normal_log_prob, torch.ones(1, 1), torch.zeros(1, 1), 30, step_size=0.1)
-        >>> bool(mean.abs() < 0.5)
-        True
+    >>> mean, log_std = svi(standard_normal_log_prob, torch.ones(1, 1), torch.zeros(1, 1), 30, step_size=0.1)
+    >>> bool(mean.abs() < 0.5)
+    True
     """
     need_count("n_steps", n_steps)
     need_between("step_size", step_size, 0.0, math.inf, open_ends=True)
@@ -379,8 +379,8 @@ def cavi_gaussian(
     Implements :eq:`eq-cavi`: m_i <- mean_i - sum_{j != i} precision_ij (m_j - mean_j) / precision_ii, one coordinate at
     a time. The variance of factor i is 1 / precision_ii from the first update on.
 
-        >>> cavi_gaussian(torch.zeros(2), torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.ones(2), n_sweeps=1).tolist()
-        [[1.0, 1.0], [-0.5, 0.25]]
+    >>> cavi_gaussian(torch.zeros(2), torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.ones(2), n_sweeps=1).tolist()
+    [[1.0, 1.0], [-0.5, 0.25]]
     """
     need_count("n_sweeps", n_sweeps), need_one_dtype(mean=mean, precision=precision, start=start)
     need_finite("mean", mean), need_finite("start", start), need_cholesky("precision", precision)
@@ -396,10 +396,10 @@ def cavi_gaussian(
 class MixturePosterior(NamedTuple):
     """q(pi) = Dirichlet(concentration), q(mu_j) = N(mean_j, variance_j I), q(c_i = j) = responsibilities[i, j].
 
-        >>> x = torch.tensor([[-4.0], [4.0]])
-        >>> found = cavi_mixture(x, torch.eye(2), 1.0, prior_std=1.0, noise_std=1.0, n_sweeps=1)
-        >>> found.concentration.tolist(), found.variance.tolist()  # one datum each
-        ([2.0, 2.0], [0.5, 0.5])
+    >>> x = torch.tensor([[-4.0], [4.0]])
+    >>> found = cavi_mixture(x, torch.eye(2), 1.0, prior_std=1.0, noise_std=1.0, n_sweeps=1)
+    >>> found.concentration.tolist(), found.variance.tolist()  # one datum each
+    ([2.0, 2.0], [0.5, 0.5])
     """
 
     responsibilities: Float[Tensor, "n k"]
@@ -424,10 +424,10 @@ def cavi_mixture(
     sweep, which never falls. With a small `concentration` components that are not needed lose their data.
     Attias, 1999.
 
-        >>> x = torch.tensor([[-4.0], [4.0]])
-        >>> found = cavi_mixture(x, torch.eye(2), 1.0, prior_std=1.0, noise_std=1.0, n_sweeps=1)
-        >>> found.mean.tolist()  # half-way between the datum and the prior's mean
-        [[-2.0], [2.0]]
+    >>> x = torch.tensor([[-4.0], [4.0]])
+    >>> found = cavi_mixture(x, torch.eye(2), 1.0, prior_std=1.0, noise_std=1.0, n_sweeps=1)
+    >>> found.mean.tolist()  # half-way between the datum and the prior's mean
+    [[-2.0], [2.0]]
     """
     d, r = need_finite("x", x).shape[1], need_probabilities("responsibilities", responsibilities)
     need_one_dtype(x=x, responsibilities=r)
@@ -465,10 +465,10 @@ def tempered_posterior(
 
     Implements :eq:`eq-tempered`: S = (I + beta W^T W / sigma^2)^-1, m = beta S W^T (x - mu) / sigma^2.
 
-        >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
-        >>> mean, cov = tempered_posterior(world, x, beta=1.0)
-        >>> round(mean.item(), 4), round(cov.item(), 4)  # 2 x / 5, and 1/5
-        (2.0, 0.2)
+    >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
+    >>> mean, cov = tempered_posterior(world, x, beta=1.0)
+    >>> round(mean.item(), 4), round(cov.item(), 4)  # 2 x / 5, and 1/5
+    (2.0, 0.2)
     """
     need_between("beta", beta, 0.0, 1.0)
     need_finite("x", need_shape("x", x, (len(x), world.d)))
@@ -491,10 +491,10 @@ def tempered_step(
 
     Implements :eq:`eq-tempered-step`: m + persistence (z - m) + sqrt(1 - persistence^2) chol(S) noise.
 
-        >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
-        >>> z = torch.zeros(1, 1, 1, dtype=torch.float64)
-        >>> round(tempered_step(world, x, z, beta=1.0, persistence=0.5, noise=z).item(), 4)  # half-way to the mean, 2
-        1.0
+    >>> world, x = LinearGaussian([[2.0]], [0.0], noise_std=1.0), torch.tensor([[5.0]], dtype=torch.float64)
+    >>> z = torch.zeros(1, 1, 1, dtype=torch.float64)
+    >>> round(tempered_step(world, x, z, beta=1.0, persistence=0.5, noise=z).item(), 4)  # half-way to the mean, 2
+    1.0
     """
     need_between("persistence", persistence, 0.0, 1.0)
     mean, cov = tempered_posterior(world, x, beta)
@@ -518,9 +518,9 @@ def annealed_importance(
     the law tempered by beta as it is. exp(log w) has mean Z(betas[-1]) / Z(betas[0]): p(x) from 0 to 1, starting at
     the prior, and 1 / p(x) from 1 to 0, starting at the posterior, which bounds log p(x) from above. Neal, 2001.
 
-        >>> z, betas = torch.zeros(2, 1, 1), torch.tensor([0.0, 0.5, 1.0])
-        >>> annealed_importance(lambda z: z[..., 0] - 3.0, z, lambda z, beta, generator: z, betas).tolist()
-        [[-3.0], [-3.0]]
+    >>> z, betas = torch.zeros(2, 1, 1), torch.tensor([0.0, 0.5, 1.0])
+    >>> annealed_importance(lambda z: z[..., 0] - 3.0, z, lambda z, beta, generator: z, betas).tolist()
+    [[-3.0], [-3.0]]
     """
     if len(betas) < 2:
         raise ValueError("betas has one entry, expected a path of at least two")
