@@ -281,10 +281,8 @@ class Check:
             telling = [_finite(side) | _finite(form) for side in sides]
             differs = [~np.isclose(form.values, side.values, rtol, atol) for side in sides]
             told = f"off by up to {form.distance(sides[-1])}" if form.shape else form.text()
-            rejects[key] = (
-                all((a & b).any() for a, b in zip(telling, differs, strict=True)),
-                told * _exact(*sides, form),
-            )
+            rejected = all((a & b).any() for a, b in zip(telling, differs, strict=True))
+            rejects[key] = rejected, told * _exact(*sides, form)
         texts = [side.text() for side in sides]
         alike = len(set(texts)) == 1
         on_all = "both sides" if len(sides) == 2 else f"all {len(sides)} lines"
@@ -342,7 +340,8 @@ class _Side:
         return f"[{first}{', …' * (self.values.size > 3)}] {self.shape}"
 
     def _digits(self, x: Any, full: bool) -> str:
-        size, tolerance = abs(x), self.atol + self.rtol * abs(x)  # NaN, like x, or infinite where x is
+        size = abs(float(x))  # Python's number, since NumPy's 0 · inf warns
+        tolerance = self.atol + self.rtol * size  # NaN or infinite where x is
         if size <= (self.atol if full else self.zero):
             return "0"
         resolved = _decade(size) - _decade(tolerance) + 1 if not full and 0 < tolerance < math.inf else 4
