@@ -130,9 +130,9 @@ def test_the_page_of_the_museum_holds_every_entry_and_no_private_name():
     for name, subject in subjects().items():
         assert f"](#museum-{name}) {len(subject.bugs)}" in index and f"(museum-{name})=\n### {name}\n" in page
     for part, number in (("Symptom", len(VARIANTS)), ("Look at", len(VARIANTS)), ("Cure", len(VARIANTS))):
-        assert len(re.findall(rf"^  - \*{part}\*: \S", entries, re.M)) == number
-    assert len(re.findall(r"^  - \*What holds\*: \S", entries, re.M)) == len(bugs.slips())
-    assert len(re.findall(r"^  - \*Seen by\*: \S", entries, re.M)) == len(VARIANTS) + len(bugs.slips())
+        assert len(re.findall(rf"^  - \*{part}:\* \S", entries, re.M)) == number
+    assert len(re.findall(r"^  - \*What holds:\* \S", entries, re.M)) == len(bugs.slips())
+    assert len(re.findall(r"^  - \*Seen by:\* \S", entries, re.M)) == len(VARIANTS) + len(bugs.slips())
 
 
 def test_every_subject_names_a_public_function_of_its_chapter():

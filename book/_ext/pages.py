@@ -205,8 +205,8 @@ def bug_museum(course: Course) -> Iterator[str]:
 
     def entry(known: Any, id: str, parts: dict[str, str], seen: list[str]) -> Iterator[str]:
         yield f"- **{plain(known.name)}** (`{id}`). {plain(known.story)}"
-        yield from (f"  - *{part}*: {plain(text)}" for part, text in parts.items())
-        yield f"  - *Seen by*: {', '.join(seen)}"
+        yield from (f"  - *{part}:* {plain(text)}" for part, text in parts.items())
+        yield f"  - *Seen by:* {', '.join(seen)}"
 
     for number, (subjects, slips) in museum.items():
         links = [f"[{subject.name}](#museum-{subject.name}) {len(subject.bugs)}" for subject in subjects]
