@@ -411,8 +411,7 @@ def diagnose(subject: str, function: Callable[..., Any], tell: str = "all") -> D
     gaussian-kl: your function is 3 × the right value.
     'unknown'
     """
-    if tell not in ("all", "symptom", "place", "cure"):
-        raise ValueError(f"tell is {tell!r}, expected 'all', 'symptom', 'place' or 'cure'")
+    need_option("tell", tell, ("all", "symptom", "place", "cure"))
     known = bugs.need_subject(subject)
     try:
         mine = outcome(function, known.probes)

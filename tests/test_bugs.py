@@ -1,12 +1,14 @@
 """The museum of known bugs: every variant is wrong, by much, and no two are the same."""
 
 import itertools
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from course import Course
+from pages import bug_museum
 
 from dgmlib import bugs
 from dgmlib.bugs import Bug, Subject, subjects, wrong
@@ -17,6 +19,10 @@ VARIANTS = [(subject, bug) for subject in subjects().values() for bug in subject
 
 def names(value):
     return value.name if isinstance(value, Subject) else value.id
+
+
+def is_short(text):
+    return 0 < len(text.strip()) <= 240 and text.count("\n") <= 1
 
 
 def is_twin(subject, one, other):
@@ -47,8 +53,10 @@ def test_variants_differ_from_each_other(subject):
 def test_a_subject_is_well_formed(subject):
     assert subject.probes and subject.bugs
     assert len({bug.id for bug in subject.bugs}) == len(subject.bugs)
+    assert len({bug.name for bug in subject.bugs}) == len(subject.bugs)
     for bug in subject.bugs:
-        assert 0 < len(bug.story) <= 240 and bug.story.count("\n") <= 1, f"{bug.id}: a story is two lines at most"
+        for field in ("story", "name", "symptom", "place", "cure"):
+            assert is_short(getattr(bug, field)), f"{bug.id}: its {field} is two lines at most, and not empty"
 
 
 def test_twins_are_seen():
@@ -73,7 +81,8 @@ def extra(tmp_path, monkeypatch):
 
 HALVED = """
 from dgmlib.bugs import Bug, Subject
-SUBJECTS = (Subject("fake-square", lambda x: x * x, ((3.0,),), (Bug("halved", "Half.", lambda x: x * x / 2),)),)
+HALF = Bug("halved", "Half.", lambda x: x * x / 2, name="halved", symptom="half", place="the factor", cure="x * x")
+SUBJECTS = (Subject("fake-square", lambda x: x * x, ((3.0,),), (HALF,)),)
 """
 
 
@@ -97,9 +106,41 @@ def test_what_is_not_there_is_refused_with_what_is(extra):
         wrong("fake-square", "doubled")
 
 
-def test_a_bug_needs_only_an_id_a_story_and_a_function():
-    bug = Bug("slug", "A story.", abs)
-    assert bug.symptom == bug.cure == ""
+def test_a_bug_tells_symptom_place_and_cure():
+    told = {"name": "negative kept", "symptom": "a loss below 0", "place": "the sign", "cure": "abs"}
+    assert Bug("slug", "A story.", abs, **told).place == "the sign"
+    for field in told:
+        with pytest.raises(TypeError, match=field):
+            Bug("slug", "A story.", abs, **{key: text for key, text in told.items() if key != field})
+
+
+def test_a_slip_says_what_holds_and_where_it_misleads():
+    for id, slip in bugs.slips().items():
+        for field in ("story", "name", "holds", "misleads"):
+            assert is_short(getattr(slip, field)), f"{id}: its {field} is two lines at most, and not empty"
+    for _, slips in bugs.by_chapter().values():
+        assert len({slip.name for slip in slips.values()}) == len(slips)
+
+
+def test_the_page_of_the_museum_holds_every_entry_and_no_private_name():
+    course = Course(Path(__file__).resolve().parents[1])
+    page = "\n".join(bug_museum(course))
+    index, entries = page.split("(museum-01)=", 1)
+    assert not re.search(r"<lambda>|<locals>|\b_\w+|dgmlib\.bugs", re.sub(r"\\_", " ", page).replace("{py:obj}", ""))
+    for name, subject in subjects().items():
+        assert f"](#museum-{name}) {len(subject.bugs)}" in index and f"(museum-{name})=\n### {name}\n" in page
+    for part, number in (("Symptom", len(VARIANTS)), ("Look at", len(VARIANTS)), ("Cure", len(VARIANTS))):
+        assert len(re.findall(rf"^  - \*{part}:\* \S", entries, re.M)) == number
+    assert len(re.findall(r"^  - \*What holds:\* \S", entries, re.M)) == len(bugs.slips())
+    assert len(re.findall(r"^  - \*Seen by:\* \S", entries, re.M)) == len(VARIANTS) + len(bugs.slips())
+
+
+def test_every_subject_names_a_public_function_of_its_chapter():
+    for number, (listed, _) in bugs.by_chapter().items():
+        for subject in listed:
+            module = sys.modules[".".join(subject.function.split(".")[:2])]
+            assert not module.__name__.startswith("dgmlib.bugs"), subject.name
+            assert f"(chapter {number})" in module.__doc__ or "(chapter" not in module.__doc__, subject.name
 
 
 def test_every_wrong_form_in_a_chapter_is_an_erratum_or_a_listed_mistake():
@@ -111,7 +152,7 @@ def test_every_wrong_form_in_a_chapter_is_an_erratum_or_a_listed_mistake():
 def test_a_slip_that_stands_twice_is_refused(monkeypatch):
     from dgmlib.bugs import divergences
 
-    monkeypatch.setattr(divergences, "SLIPS", {"kl-mean": "Already a bug."})
+    monkeypatch.setattr(divergences, "SLIPS", {"kl-mean": divergences.SLIPS["js-no-root"]})
     bugs.slips.cache_clear()
     with pytest.raises(ValueError, match="'kl-mean' stands twice"):
         bugs.slips()

@@ -104,10 +104,12 @@ def stub_book(root: Path, rows: list[dict]) -> None:
     (root / "dgmlib" / "stubs.py").write_text('"""Stubs."""\n\n\n' + "\n\n".join(functions))
     (root / "dgmlib" / "bugs" / "__init__.py").write_text(
         '"""Stub museum."""\n\nfrom types import SimpleNamespace as S\n\nfrom dgmlib.stubs import stub_01\n\n\n'
-        'def subjects():\n    """All subjects."""\n'
-        '    bug = S(id="kl-reversed", story="It went\\nwrong.", symptom="a | b", cure="turn it")\n'
-        '    return {"stub": S(name="stub", right=stub_01, probes=(), bugs=(bug,))}\n'
-        '\n\ndef slips():\n    """Wrong statements."""\n    return {"stub-turned": "The stub turned round."}\n'
+        'def by_chapter():\n    """The museum."""\n'
+        '    told = {"name": "turned", "symptom": "a | b", "place": "x_1", "cure": "*it*"}\n'
+        '    bug = S(id="kl-reversed", story="It went\\nwrong.", **told)\n'
+        '    stub = S(name="stub", function="dgmlib.stubs.stub_01", bugs=(bug,))\n'
+        '    slip = S(story="The stub turned round.", name="turned", holds="The stub.", misleads="in stubs")\n'
+        '    return {"01": ([stub], {"stub-turned": slip})}\n'
     )
     (root / "tests" / "test_stub.py").write_text(
         'import pytest\n\n\n@pytest.mark.equation("eq-stub-01")\ndef test_one():\n    assert True\n'
@@ -248,7 +250,9 @@ def test_corrections_page_carries_each_correction_once(thirty):
 def test_other_pages(thirty):
     museum = Text(thirty / "book" / "bugs.html")
     assert "It went wrong." in museum.text and "eq-stub-01 in 01" in museum.text
-    assert "The stub turned round." in museum.text
+    assert "The stub turned round." in museum.text and "What holds: The stub." in museum.text
+    assert "Symptom: a | b" in museum.text and "Look at: x_1" in museum.text and "Cure: *it*" in museum.text
+    assert {"museum-01", "museum-stub", "museum-statements-01"} <= set(museum.ids)
     results = Text(thirty / "book" / "reproductions.html")
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", (thirty / "book" / "reproductions.html").read_text(), re.DOTALL)
     rows = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in rows]

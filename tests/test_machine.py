@@ -55,12 +55,13 @@ def test_a_console_of_another_encoding_gets_the_sentence_all_the_same(encoding, 
     monkeypatch.setattr(sys, "stdout", console)
     Check().equal("eq-a of β̃", 1.0, 1.25, atol=0.5)
     Check().at_most("eq-a", 0.5, 0.75)
-    bug = Bug("twice", "Counts z ~ π twice", lambda x: 2 * x)
+    told = {"name": "counted twice", "symptom": "twice too large", "place": "the factor", "cure": "z ~ π once"}
+    bug = Bug("twice", "Counts z ~ π twice", lambda x: 2 * x, **told)
     monkeypatch.setattr(bugs, "subjects", lambda: {"one": Subject("one", lambda x: x, ((1.0,),), (bug,))})
     assert diagnose("one", lambda x: 2 * x).verdict == "known bug"
     console.flush()
     assert console.buffer.getvalue().decode(encoding).splitlines() == [
         r"ok eq-a of \u03b2\u0303: 1.0 ~ 1.2",
         "ok eq-a: 0.5000 <= 0.7500",
-        r"one: your function equals the known mistake twice: Counts z ~ \u03c0 twice.",
+        r"one: your function equals the known mistake twice: Counts z ~ \u03c0 twice. Cure: z ~ \u03c0 once.",
     ]

@@ -356,8 +356,10 @@ def doubled(x):
 @pytest.fixture
 def museum(monkeypatch):
     probes = ((t([1.0, 2.0], [3.0, 4.0]),), (t([0.0, 0.5]),))
-    shifted = Bug("shifted", "One too many.", lambda x: 2 * x.sum(1) + 1, cure="subtract it.")
-    subjects = {"doubled": Subject("doubled", doubled, probes, (shifted, Bug("E0-1", "Averaged", lambda x: x.mean(1))))}
+    told = {"name": "one too many", "symptom": "never zero", "place": "the constant", "cure": "subtract it."}
+    shifted = Bug("shifted", "One too many.", lambda x: 2 * x.sum(1) + 1, **told)
+    mean = Bug("E0-1", "Averaged", lambda x: x.mean(1), **told | {"cure": "double the sum"})
+    subjects = {"doubled": Subject("doubled", doubled, probes, (shifted, mean))}
     monkeypatch.setattr(bugs, "subjects", lambda: subjects)
     return subjects["doubled"]
 
@@ -374,7 +376,7 @@ def spoiled(x):
         (spoiled, "right", "is right."),  # writes into its argument
         (lambda x: doubled(x.float()), "right", "is right."),  # within single precision
         (lambda x: 2 * x.sum(1) + 1, "known bug", "equals the known mistake shifted: One too many. Cure: subtract it."),
-        (lambda x: x.float().mean(1), "known bug", "equals the known mistake E0-1: Averaged."),
+        (lambda x: x.float().mean(1), "known bug", "equals the known mistake E0-1: Averaged. Cure: double the sum."),
         (lambda x: doubled(x) / math.log(2), "unknown", "is 1.4427 × the right value: bits for nats?"),
         (lambda x: -doubled(x), "unknown", "is -1 × the right value: the sign is wrong."),
         (lambda x: doubled(x) * 3, "unknown", "is 3 × the right value."),
@@ -396,6 +398,21 @@ def test_diagnose_names_the_mistake(museum, capsys, function, verdict, sentence)
     assert capsys.readouterr().out.startswith(f"doubled: your function {sentence}")
     assert (diagnosis.bug is not None) == (verdict == "known bug")
     assert torch.equal(museum.probes[0][0], t([1.0, 2.0], [3.0, 4.0]))
+
+
+@pytest.mark.parametrize(
+    ("tell", "sentence"),
+    [
+        ("symptom", "equals a known mistake. Symptom: never zero."),
+        ("place", "equals a known mistake. Place: the constant."),
+        ("cure", "equals a known mistake. Cure: subtract it."),
+        ("all", "equals the known mistake shifted: One too many. Cure: subtract it."),
+    ],
+)
+def test_diagnose_tells_one_thing_at_a_time(museum, capsys, tell, sentence):
+    assert diagnose("doubled", lambda x: 2 * x.sum(1) + 1, tell=tell).bug.id == "shifted"
+    assert diagnose("doubled", doubled, tell=tell).verdict == "right"
+    assert capsys.readouterr().out == f"doubled: your function {sentence}\ndoubled: your function is right.\n"
 
 
 def test_diagnose_sees_a_result_that_is_missing(monkeypatch, capsys):
@@ -429,6 +446,8 @@ def test_diagnose_refuses_what_it_does_not_know(museum):
         diagnose("tripled", doubled)
     with pytest.raises(TypeError, match="function"):
         diagnose("doubled", 3.0)
+    with pytest.raises(ValueError, match="tell is 'hint', expected one of 'all', 'symptom', 'place', 'cure'"):
+        diagnose("doubled", doubled, tell="hint")
 
 
 # --- sliders --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from itertools import groupby
+from typing import Any
 
 from course import Course, Place
 
@@ -182,30 +183,54 @@ def reproductions(course: Course) -> Iterator[str]:
             yield f"![Figure of the run: {run.title}](results/{run.name}.png)\n"
 
 
+def plain(text: str) -> str:
+    """Text of the museum as Markdown: formulas as they are typed, code spans as they are marked."""
+    spans = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(span if span[:1] == "`" else re.sub(r"([\\*_\[\]<>$~{}|^#])", r"\\\1", span) for span in spans)
+
+
 def bug_museum(course: Course) -> Iterator[str]:
-    museum = importlib.import_module("dgmlib.bugs")
-    subjects = museum.subjects()
+    """An index of the chapters, then each chapter's functions with their wrong variants, and its wrong statements."""
+    museum = importlib.import_module("dgmlib.bugs").by_chapter()
+    titles = {row["number"]: row["title"] for row in course.plan} | {k: c.title for k, c in course.chapters.items()}
 
-    def seen_by(name: str) -> str:
-        seen = [check for check in course.checks if name in check.wrong]
-        return ", ".join(
-            dict.fromkeys(
-                check_link(c.place.chapter, c.label, f"{c.label} in {c.place.chapter.split('_')[0]}") for c in seen
-            )
-        )
+    def seen_by(id: str) -> list[str]:
+        """The checks that reject it; where a cell builds its wrong forms apart, the chapter alone."""
+        seen = [(c.label, c.place.chapter) for c in course.checks if id in c.wrong]
+        links = [check_link(home, label, f"{label} in {home.split('_')[0]}") for label, home in dict.fromkeys(seen)]
+        if links:
+            return links
+        named = [k for k, chapter in course.chapters.items() if any(f'"{id}"' in code for _, code in chapter.code)]
+        return [f"a check of chapter {number}" for number in named]
 
-    for name, subject in subjects.items():
-        right = f"{subject.right.__module__}.{subject.right.__qualname__}"
-        yield f"## {name}\n"
-        yield f"The right one: {function_link(right)}. Yours: `diagnose({name!r}, your_function)`.\n"
-        rows = []
-        for bug in subject.bugs:
-            by = seen_by(bug.id) or f"`diagnose({name!r}, …)`"
-            rows.append([f"`{bug.id}`", " ".join(bug.story.split()), bug.symptom, by, bug.cure])
-        yield from table(["id", "story", "symptom", "seen by", "cure"], rows)
-    yield "## Wrong statements\n"
-    yield "Forms of an identity or an inequality that no function computes.\n"
-    yield from table(["id", "story", "seen by"], [[f"`{k}`", story, seen_by(k)] for k, story in museum.slips().items()])
+    def entry(known: Any, id: str, parts: dict[str, str], seen: list[str]) -> Iterator[str]:
+        yield f"- **{plain(known.name)}** (`{id}`). {plain(known.story)}"
+        yield from (f"  - *{part}:* {plain(text)}" for part, text in parts.items())
+        yield f"  - *Seen by:* {', '.join(seen)}"
+
+    for number, (subjects, slips) in museum.items():
+        links = [f"[{subject.name}](#museum-{subject.name}) {len(subject.bugs)}" for subject in subjects]
+        links += [f"[wrong statements](#museum-statements-{number.lower()}) {len(slips)}"] * bool(slips)
+        yield f"- [{number} {titles[number]}](#museum-{number.lower()}): {', '.join(links)}"
+    yield ""
+    for number, (subjects, slips) in museum.items():
+        yield f"(museum-{number.lower()})=\n## {number} {titles[number]}\n"
+        for subject in subjects:
+            yield f"(museum-{subject.name})=\n### {subject.name}\n"
+            yield f"The right one: {function_link(subject.function)}. Yours: `diagnose({subject.name!r}, yours)`.\n"
+            yield f":::{{dropdown}} {len(subject.bugs)} known: {plain('; '.join(bug.name for bug in subject.bugs))}"
+            for bug in subject.bugs:
+                parts = {"Symptom": bug.symptom, "Look at": bug.place, "Cure": bug.cure}
+                yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"])
+            yield ":::\n"
+        if slips:
+            yield f"(museum-statements-{number.lower()})=\n### Wrong statements of chapter {number}\n"
+            yield "Forms of an identity or an inequality that no function computes.\n"
+            yield f":::{{dropdown}} {len(slips)} known"
+            for id, slip in slips.items():
+                parts = {"What holds": slip.holds, "Misleads": slip.misleads}
+                yield from entry(slip, id, parts, seen_by(id) or ["no check of a chapter"])
+            yield ":::\n"
 
 
 def api(course: Course) -> Iterator[str]:

@@ -191,7 +191,7 @@ SLIPS = {
     ),
     "quantiser-beats-shannon": Slip(
         "Shannon's bound on distortion, the wrong way round.",
-        name="the bound turned round",
+        name="Shannon's bound turned round",
         holds="distortion is at least Shannon's D(R)",
         misleads="when a bound is read as an achievement",
     ),

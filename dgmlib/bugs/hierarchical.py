@@ -234,7 +234,7 @@ SUBJECTS = (
                 "Inverse standard deviations added for inverse variances.",
                 _by_deviation,
                 name="inverse deviations added",
-                symptom="twice as precise as either of two equals by deviation, so by variance four times",
+                symptom="two equal voices: the variance falls to a quarter, where half is right",
                 place="the power of the precision",
                 cure="exp(-log_var) is the precision",
             ),

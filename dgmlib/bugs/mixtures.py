@@ -254,7 +254,7 @@ SUBJECTS = (
                 "prior_counts added to the heads but once to the total, where it belongs twice.",
                 lambda x, c: (_coins(x, c)[0], (c.T @ x + 0.7) / (c.sum(0)[:, None] + 0.7)),
                 name="pseudo-count once below",
-                symptom="probabilities above 1",
+                symptom="a pixel lit in every image gets probability 1 exactly; with few data all go to 1, not to 1/2",
                 place="the denominator",
                 cure="(heads + c)/(N_k + 2 c): c for heads and c for tails",
             ),
