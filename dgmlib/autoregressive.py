@@ -44,6 +44,13 @@ class Autoregressive(nn.Module, Density):
     A model has `d`, `head`, a parameter `bias` `(d, head.n_params)` of the conditionals, `params` and `steps`.
     `condition` is what `params` and `steps` take besides (a MADE's degrees). Likelihoods are computed in blocks of rows
     where no gradient is recorded. A bit or level that is none is refused; NaN in a real number passes through.
+
+    >>> model, x = FVSBN(2), torch.tensor([[0.0, 1.0]])  # two fair coins, before training
+    >>> round(model.log_prob(x).exp().item(), 4), model.conditional_log_probs(x).exp().detach()
+    (0.25, tensor([[0.5000, 0.5000]]))
+    >>> u = torch.tensor([[0.4, 0.6]])
+    >>> model.draw(x, u).tolist(), model.sample(1, uniforms=u).tolist()  # 1 where u < 1/2
+    ([[1.0, 0.0]], [[1.0, 0.0]])
     """
 
     d: int
@@ -127,6 +134,13 @@ class Table(Autoregressive):
     """Every conditional of d bits has its own number for every prefix: 2^d - 1 numbers, any law at all.
 
     The logit of x_i = 1 after the prefix x_<i stands at 2^(i-1) - 1 + (the prefix read as a binary number), i from 1.
+
+    >>> table, x = Table(2).fit(torch.ones(4, 2)), torch.ones(1, 2)
+    >>> table.entries(x).tolist(), table.params(x).sigmoid().flatten().detach()  # (4 + 1/2) / (4 + 1)
+    ([[0, 2]], tensor([0.9000, 0.9000]))
+    >>> i, params = next(table.steps(1))
+    >>> i, round(params.sigmoid().item(), 4), round(table.log_prob(x).exp().item(), 4)
+    (0, 0.9, 0.81)
     """
 
     @checked
@@ -176,6 +190,14 @@ class FVSBN(Autoregressive):
     """One logistic regression for each bit on those before it: d (d + 1) / 2 numbers, a strictly triangular matrix.
 
     Frey (1998), "Graphical models for machine learning and digital communication".
+
+    >>> model = FVSBN(2)
+    >>> model.weight.data[1, 0] = math.log(3)
+    >>> model.params(torch.ones(1, 2)).sigmoid().flatten().detach()  # p(x_2 = 1 given x_1 = 1) = 3/4
+    tensor([0.5000, 0.7500])
+    >>> steps = model.steps(1)
+    >>> next(steps)[0], round(steps.send(torch.ones(1))[1].sigmoid().item(), 4)
+    (0, 0.75)
     """
 
     @checked
@@ -207,6 +229,14 @@ class NADE(Autoregressive):
 
     `w` `(d, hidden)` and `c` feed the hidden layers, `v` `(d, p, hidden)` and `bias` read them. With a Gaussian or a
     mixture for a head this is RNADE. Larochelle & Murray (2011).
+
+    >>> from dgmlib.worlds import bit_states
+    >>> model, x = NADE(3, hidden=4), bit_states(3).float()
+    >>> round(model.log_prob(x).exp().sum().item(), 4), model.params(x).shape, model.sample(5).shape
+    (1.0, torch.Size([8, 3, 1]), torch.Size([5, 3]))
+    >>> i, params = next(model.steps(5))
+    >>> i, params.shape
+    (0, torch.Size([5, 1]))
     """
 
     @checked
@@ -249,6 +279,11 @@ class SparseNADE(torch.autograd.Function):
     Pixels go in chunks, whose hidden layers, from the one that enters the chunk, are one matrix product, and whose
     logits are another. The gradients run back over the chunks; there is none for x. Rows go in blocks that hold as many
     numbers as `dgmlib.core.BLOCK`; where one block is not enough, the gradients make its hidden layers anew.
+
+    >>> w = torch.ones(2, 1, requires_grad=True)
+    >>> logits = SparseNADE.apply(torch.ones(1, 2), w, torch.zeros(1), torch.ones(2, 1))
+    >>> logits.detach(), torch.autograd.grad(logits.sum(), w)[0][0]  # sigmoid at 0 and 1, its slope at 1
+    (tensor([[0.5000, 0.7311]]), tensor([0.1966]))
     """
 
     CHUNK = 16
@@ -331,6 +366,9 @@ def draw_degrees(
     least degree below upwards.
 
     Raises: ValueError (`order` is no permutation).
+
+    >>> draw_degrees(3, hidden=[4])
+    [tensor([1, 2, 3]), tensor([1, 1, 2, 2])]
     """
     order = list(range(need_count("d", d, 2))) if order is None else list(order)
     if sorted(order) != list(range(d)):
@@ -351,6 +389,9 @@ def masks(degrees: Sequence[Int64[Tensor, " _"]]) -> list[Bool[Tensor, "_ _"]]:
     """Which weights of each layer stay: degree after >= degree before, and for the outputs, strictly greater.
 
     Implements :eq:`eq-made-masks`.
+
+    >>> [mask.tolist() for mask in masks(draw_degrees(2, hidden=[1]))]  # x_2 alone sees x_1, through one unit
+    [[[True, False]], [[False], [True]]]
     """
     if not degrees:
         raise ValueError("degrees is empty, expected those of the inputs at least")
@@ -367,6 +408,17 @@ class MADE(Autoregressive):
     samples, but no order: `conditional_log_probs` and `draw` want degrees, `params` and `steps` are p_0's without.
 
     Germain, Gregor, Murray & Larochelle (2015), "MADE: masked autoencoder for distribution estimation".
+
+    >>> from dgmlib.worlds import bit_states
+    >>> model, x = MADE(3, hidden=[8], n_masks=2), bit_states(3).float()
+    >>> degrees = model.degrees(1)
+    >>> [round(log_p.exp().sum().item(), 4) for log_p in (model.log_prob(x), model.log_prob(x, degrees=degrees))]
+    [1.0, 1.0]
+    >>> model.params(x).shape, model.conditional_log_probs(x, degrees=degrees).shape, model.sample(5).shape
+    (torch.Size([8, 3, 1]), torch.Size([8, 3]), torch.Size([5, 3]))
+    >>> order = [i for i, unit in enumerate(model.degrees(0)[0]) if unit == 1]
+    >>> next(model.steps(5))[0] in order, model.draw(x, 0.5 * x, degrees=degrees).shape
+    (True, torch.Size([8, 3]))
     """
 
     @checked

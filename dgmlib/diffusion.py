@@ -66,6 +66,10 @@ def draw_times(
     in proportion to the root mean square of each step's loss makes the spread least. For half-precision x0 both are in
     single precision, as bfloat16 has 500 of the 1,000 steps. Raises ValueError (`probs` not above 0, or not n_steps).
     Nichol & Dhariwal (2021), section 3.3.
+
+    >>> t, weight = draw_times(torch.zeros(5, 2), n_steps=4)
+    >>> set(t.tolist()) <= {0.25, 0.5, 0.75, 1.0}, weight.tolist()
+    (True, [1.0, 1.0, 1.0, 1.0, 1.0])
     """
     u = rand_like(x0.flatten(1)[:, 0].to(uniform_dtype(x0.dtype)), generator=generator)
     if need_count("n_steps", n_steps) and probs is None:
@@ -88,6 +92,12 @@ def eps_loss(
     """Squared error of a guess of the noise at time t, averaged over the event: 1 for a network that answers 0.
 
     Implements :eq:`eq-diff-simple`: with t from `draw_times`, DDPM's L_simple.
+
+    >>> from dgmlib.noising import Cosine
+    >>> x0, t, schedule = torch.zeros(4, 2), torch.full((4,), 0.5), Cosine()
+    >>> loss = eps_loss(lambda x, t: x / schedule.sigma(t)[:, None], x0, t, schedule)  # right where x_0 = 0
+    >>> bool((loss < 1e-6).all())
+    True
     """
     x, eps = q_sample(x0, t, schedule, generator=generator)
     guess = need_shape("the network's answer", network(x, t), tuple(x.shape))
@@ -107,6 +117,12 @@ def v_loss(
 
     Implements :eq:`eq-diff-v-loss`: (SNR + 1) times the error in x_0, so that no level is forgotten.
     Salimans & Ho (2022).
+
+    >>> from dgmlib.noising import Cosine
+    >>> x0, t, schedule = torch.zeros(4, 2), torch.full((4,), 0.5), Cosine()
+    >>> loss = v_loss(lambda x, t: x * (schedule.alpha(t) / schedule.sigma(t))[:, None], x0, t, schedule)
+    >>> bool((loss < 1e-6).all())
+    True
     """
     x, eps = q_sample(x0, t, schedule, generator=generator)
     alpha, sigma = rates(schedule, t, x0)
@@ -115,7 +131,13 @@ def v_loss(
 
 
 class Weights(NamedTuple):
-    """What the squared error of each prediction counts in the bound's term."""
+    """What the squared error of each prediction counts in the bound's term.
+
+    >>> from dgmlib.noising import Tabulated
+    >>> schedule = Tabulated([0.5, 0.5])  # alpha^2 is 1, 1/2, 1/4
+    >>> [round(weight.item(), 4) for weight in bound_weights(schedule, s=0.5, t=1.0)]
+    [0.3333, 1.0, 0.25, 0.75]
+    """
 
     x0: Tensor
     eps: Tensor
@@ -131,6 +153,11 @@ def bound_weights(
 
     Implements :eq:`eq-diff-weights`. `variance` is that of the reverse step, by default the posterior's, for which the
     factor of x_0 is (SNR_s - SNR_t)/2: that has s > 0. Raises ValueError (times, a variance not above 0).
+
+    >>> from dgmlib.noising import Tabulated
+    >>> schedule = Tabulated([0.5, 0.5])  # alpha^2 is 1, 1/2, 1/4
+    >>> round(bound_weights(schedule, s=0.5, t=1.0).x0.item(), 4)  # (1 - 1/3)/2, the SNR being 1 and 1/3
+    0.3333
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     _, c_0, least = posterior(schedule, s, t)
@@ -149,6 +176,11 @@ def prior_kl(x0: Float[Tensor, "batch d *event"], schedule: Schedule, t: float =
     """L_T = KL(q(x_T | x_0) || N(0, I)) in nats: what the chain still knows of x_0 when it ends.
 
     Implements :eq:`eq-diff-prior-term`. Raises ValueError (a time without noise).
+
+    >>> from dgmlib.noising import Tabulated
+    >>> schedule = Tabulated([0.5, 0.5])  # alpha^2 is 1, 1/2, 1/4
+    >>> round(prior_kl(torch.zeros(1, 1), schedule).item(), 4)  # of N(0, 3/4) to N(0, 1)
+    0.0188
     """
     alpha, sigma = float(schedule.alpha(t)), need_positive(f"sigma at t = {t}", float(schedule.sigma(t)))
     constant = sigma**2 - 1 - 2 * math.log(sigma)
@@ -168,6 +200,11 @@ def step_kl(
 
     Implements :eq:`eq-diff-kl-term`. `guess` is the denoiser's answer at x_t; `variance` is a number or `(*event)`.
     Raises ValueError (times that are not 0 < s < t, a variance not above 0).
+
+    >>> from dgmlib.noising import Tabulated
+    >>> kl = step_kl(torch.zeros(1, 1), torch.ones(1, 1), Tabulated([0.5, 0.5]), s=0.5, t=1.0, variance=1 / 3)
+    >>> round(kl.item(), 4)  # an error of 1, at the posterior's own variance: (1 - 1/3)/2
+    0.3333
     """
     need_positive("s", s), _need_variance(variance, x0)
     _, c_0, least = (float(number) for number in posterior(schedule, s, t))
@@ -205,6 +242,10 @@ def discretized_log_prob(
     Implements :eq:`eq-diff-decoder`. x stands on `levels` equally spaced values from -1 to 1; the outer cells reach to
     infinity, so the masses sum to one. Raises ValueError (x elsewhere, `variance` no number or `(*event)` above 0).
     Ho et al. (2020), section 3.3.
+
+    >>> x = torch.tensor([[-1.0], [0.0], [1.0]])
+    >>> round(discretized_log_prob(x, torch.zeros(3, 1), 1.0, levels=3).exp().sum().item(), 4)
+    1.0
     """
     half = 1 / (need_count("levels", levels, 2) - 1)
     level = (x + 1) / (2 * half)
@@ -236,6 +277,13 @@ def kl_terms(
     `times`, x_0 last; `variances` one entry a step, `(*event)` or a number. L_0 is minus the log-density of x_0 given
     the first noisy state, or its log-mass when x_0 is an image of so many `levels`. Raises ValueError (times that do
     not fall to 0, a number of states or variances that is not theirs).
+
+    >>> from dgmlib.noising import Tabulated, reverse_variances
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]
+    >>> variances = reverse_variances(schedule, times, "posterior")  # 1/3, 1/2
+    >>> terms = kl_terms(lambda x, t: torch.zeros_like(x), torch.zeros(3, 1, 1), schedule, times, variances)
+    >>> round(terms[0, 0].item(), 4), round(terms[0, 2].item(), 4)  # log(pi)/2, and that of prior_kl
+    (0.5724, 0.0188)
     """
     times = need_times(times, 0.0)
     *noisy, x0 = need_entries("path", path, len(times), "time")
@@ -264,6 +312,13 @@ def joint_terms(
 
     Implements :eq:`eq-diff-elbo-joint`. Their sum has the mean of that of `kl_terms`, but each is far noisier. The path
     must be one of `forward_path`; columns and refusals as in `kl_terms`.
+
+    >>> from dgmlib.noising import Tabulated, reverse_variances
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]
+    >>> variances = reverse_variances(schedule, times, "forward")
+    >>> terms = joint_terms(lambda x, t: torch.zeros_like(x), torch.zeros(3, 1, 1), schedule, times, variances)
+    >>> round(terms.sum().item(), 4)  # no step surprises; log(2 pi)/2 for x_T
+    0.9189
     """
     times = need_times(times, 0.0)
     need_entries("path", path, len(times), "time"), _need_variances(variances, len(times) - 1)
@@ -291,6 +346,10 @@ def error_curve(
 
     Implements :eq:`eq-diff-error-curve`. The mean of a row feeds `optimal_variances` and `expected_terms`.
     Float64, on the CPU, as the schedule's own numbers are.
+
+    >>> from dgmlib.noising import Cosine
+    >>> error_curve(lambda x, t: torch.zeros_like(x), torch.ones(4, 2), Cosine(), [1.0, 0.5, 0.0], n=3).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
     need_count("n", n)
     rows = []
@@ -321,6 +380,10 @@ def walk(
 
     `callback(x, t)` sees each state arrived at, and its time. Not differentiable. Raises ValueError (as many steps as
     times, a variance below 0, NaN in `x`).
+
+    >>> steps = Steps(c_x=torch.tensor([0.5]), c_0=torch.tensor([1.0]), variance=torch.tensor([0.0]))
+    >>> walk(lambda x, t: torch.ones_like(x), torch.full((1, 1), 4.0), [1.0, 0.0], steps).tolist()
+    [[3.0]]
     """
     times = need_times(times)
     need_finite("x", x), need_entries("steps", steps.c_x, len(times) - 1)
@@ -353,6 +416,11 @@ def ancestral(
     """DDPM's sampler from `x`, which stands at times[0], to times[-1]: see `ancestral_steps` and `walk`.
 
     Ho, Jain & Abbeel (2020), algorithm 2.
+
+    >>> from dgmlib.noising import Cosine
+    >>> x = ancestral(lambda x, t: torch.full_like(x, 3.5), torch.randn(2, 1), Cosine(), [1.0, 0.5, 0.0])
+    >>> x.flatten()  # who knows that the data are one point arrives there
+    tensor([3.5000, 3.5000])
     """
     return walk(denoiser, x, times, ancestral_steps(schedule, times, variance), generator=generator, callback=callback)
 
@@ -371,19 +439,32 @@ def ddim(
     """DDIM's sampler from `x`, which stands at times[0], to times[-1]: see `ddim_steps` and `walk`.
 
     Song, Meng & Ermon (2021), equation 12.
+
+    >>> from dgmlib.noising import Cosine
+    >>> x = ddim(lambda x, t: torch.full_like(x, 3.5), torch.randn(2, 1), Cosine(), [1.0, 0.5, 0.0])
+    >>> x.flatten()  # who knows that the data are one point arrives there
+    tensor([3.5000, 3.5000])
     """
     return walk(denoiser, x, times, ddim_steps(schedule, times, eta), generator=generator, callback=callback)
 
 
 @checked
 def clipped(denoiser: Denoiser) -> Denoiser:
-    """The same guesses, kept in [-1, 1] where the data live: that can only bring them nearer."""
+    """The same guesses, kept in [-1, 1] where the data live: that can only bring them nearer.
+
+    >>> clipped(lambda x, t: 2 * x)(torch.tensor([[-3.0, 0.25]]), torch.ones(1))
+    tensor([[-1.0000,  0.5000]])
+    """
     return lambda x, t, **condition: denoiser(x, t, **condition).clamp(-1, 1)
 
 
 @checked
 def to_unit(x: UInt8[Tensor, "*shape"], levels: int) -> Float[Tensor, "*shape"]:
-    """Grey values 0 to levels - 1 as numbers from -1 to 1."""
+    """Grey values 0 to levels - 1 as numbers from -1 to 1.
+
+    >>> to_unit(torch.tensor([0, 1, 2], dtype=torch.uint8), levels=3).tolist()
+    [-1.0, 0.0, 1.0]
+    """
     return 2 * unit_scale(x, levels) - 1
 
 
@@ -404,6 +485,13 @@ def bits_per_dim_terms(
 
     Implements :eq:`eq-diff-bits`. `errors` is the `error_curve` of images like `x0`, of which each draw takes an equal
     share for its L_0. Raises ValueError (fewer images than draws, and as `expected_terms`, `discretized_log_prob`).
+
+    >>> from dgmlib.noising import Tabulated, reverse_variances
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]
+    >>> x0, errors, variances = torch.ones(4, 2), torch.zeros(2, 4), reverse_variances(schedule, times, "posterior")
+    >>> terms = bits_per_dim_terms(lambda x, t: torch.ones_like(x), x0, errors, schedule, times, variances, 2)
+    >>> terms.shape, round(terms[0, -1].item(), 4)  # L_T: log2(4/3)/2 for data of mean square 1
+    (torch.Size([4, 3]), 0.2075)
     """
     need_between("the number of columns of errors", errors.shape[1], 1, len(need_finite("x0", x0)))
     power = x0.double().square().mean().item()

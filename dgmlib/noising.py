@@ -40,7 +40,14 @@ Rate = Float[Tensor, "..."] | float  # a number, or (batch, 1, ...): as many axe
 
 
 class VariancePreserving(Schedule):
-    """alpha^2 + sigma^2 = 1: a schedule that is all in log alpha(t) and its derivative, which subclasses give."""
+    """alpha^2 + sigma^2 = 1: a schedule that is all in log alpha(t) and its derivative, which subclasses give.
+
+    >>> schedule = Tabulated([0.75])  # alpha = 1/2 at t = 1
+    >>> [round(rate.item(), 4) for rate in (*schedule.alpha_sigma(1.0), schedule.dalpha(1.0), schedule.dsigma(1.0))]
+    [0.5, 0.866, -0.3466, 0.2001]
+    >>> round(schedule.log_snr(1.0).item(), 4)  # log(1/3)
+    -1.0986
+    """
 
     @checked
     def log_alpha(self, t: Float[Tensor, "*times"]) -> Tensor:
@@ -93,6 +100,10 @@ class Linear(VariancePreserving):
 
     The defaults are DDPM's 1e-4 to 0.02 a step of a thousand, as a rate per unit of
     time, so that the chain ends in the same noise with any number of steps. Ho et al. (2020); Song et al. (2021).
+
+    >>> schedule, t = Linear(beta_0=1.0, beta_1=4.0), torch.ones(1)
+    >>> schedule.log_alpha(t), schedule.dlog_alpha(t).tolist()  # minus half of beta's integral, minus half of beta
+    (tensor([-1.2500]), [-2.0])
     """
 
     @checked
@@ -116,6 +127,10 @@ class Cosine(VariancePreserving):
 
     Without the floor alpha(1) = 0, and no guess of the noise there says anything of
     x_0; Nichol & Dhariwal (2021) clip beta for the same reason.
+
+    >>> schedule, t = Cosine(s=0.0), torch.tensor([0.5])
+    >>> schedule.log_alpha(t), schedule.dlog_alpha(t)  # log cos(pi/4), -pi/2 tan(pi/4)
+    (tensor([-0.3466]), tensor([-1.5708]))
     """
 
     @checked
@@ -142,6 +157,12 @@ class Tabulated(VariancePreserving):
     """DDPM's own way to say a schedule: `beta` (T,), the noise of each step; between steps log alpha is linear in t.
 
     alpha(t/T)^2 is the product of 1 - beta_s for s = 1 .. t.
+
+    >>> schedule, t = Tabulated([0.5, 0.5]), torch.tensor([0.0, 0.5, 1.0])
+    >>> schedule.alpha(t).square(), schedule.sigma(t).square()  # products of 1 - beta, and what they leave
+    (tensor([1.0000, 0.5000, 0.2500]), tensor([0.0000, 0.5000, 0.7500]))
+    >>> round(schedule.log_alpha(t)[1].item(), 4), round(schedule.dlog_alpha(t)[1].item(), 4)  # log(1/2)/2 a step
+    (-0.3466, -0.6931)
     """
 
     @checked
@@ -192,7 +213,12 @@ def _interval(s: Time, t: Time) -> tuple[Tensor, Tensor]:
 
 
 def need_positive(name: str, value: Rate) -> Rate:
-    """Return `value` if it is positive and finite. Raises ValueError. A tensor is read on a CPU only."""
+    """Return `value` if it is positive and finite. Raises ValueError. A tensor is read on a CPU only.
+
+    >>> need_positive("sigma", 0.0)
+    Traceback (most recent call last):
+    ValueError: sigma is 0.0, expected a number in (0.0, inf)
+    """
     if not isinstance(value, Tensor):
         return need_between(name, value, 0.0, math.inf, open_ends=True)
     if value.device.type == "cpu" and can_read(value) and not ((value > 0) & (value < math.inf)).all():
@@ -201,7 +227,12 @@ def need_positive(name: str, value: Rate) -> Rate:
 
 
 def need_from_zero(name: str, value: Rate) -> None:
-    """Raise ValueError unless `value` is 0 or more, and finite. A tensor is read on a CPU only."""
+    """Raise ValueError unless `value` is 0 or more, and finite. A tensor is read on a CPU only.
+
+    >>> need_from_zero("variance", -1.0)
+    Traceback (most recent call last):
+    ValueError: variance reaches from -1 to -1, expected numbers from 0 on
+    """
     numbers = torch.as_tensor(value)
     if numbers.device.type == "cpu" and can_read(numbers) and not ((numbers >= 0) & (numbers < math.inf)).all():
         raise ValueError(f"{name} reaches from {numbers.min():.4g} to {numbers.max():.4g}, expected numbers from 0 on")
@@ -220,7 +251,12 @@ def _noise(log_alpha: Tensor) -> Tensor:
 
 @checked
 def rates(schedule: Schedule, t: Float[Tensor, " batch"], x: Float[Tensor, "batch *event"]) -> tuple[Tensor, Tensor]:
-    """(alpha(t), sigma(t)) of each example, shaped to multiply `x`."""
+    """(alpha(t), sigma(t)) of each example, shaped to multiply `x`.
+
+    >>> alpha, sigma = rates(Tabulated([0.75]), torch.ones(2), torch.zeros(2, 3, 4))
+    >>> alpha.shape, alpha.flatten(), sigma.flatten()
+    (torch.Size([2, 1, 1]), tensor([0.5000, 0.5000]), tensor([0.8660, 0.8660]))
+    """
     alpha, sigma = (rate.to(x.dtype).view(-1, *[1] * (x.ndim - 1)) for rate in schedule.alpha_sigma(t))
     return alpha, sigma
 
@@ -236,6 +272,11 @@ def q_sample(
     """(x_t, eps) with x_t = alpha(t) x_0 + sigma(t) eps: any time at once, without walking there.
 
     Implements :eq:`eq-diff-marginal`. The loss compares a guess with this same eps.
+
+    >>> x0, schedule = torch.ones(2, 3), Tabulated([0.75])
+    >>> x, eps = q_sample(x0, torch.ones(2), schedule)
+    >>> torch.allclose(x, 0.5 * x0 + 0.75**0.5 * eps)
+    True
     """
     alpha, sigma = rates(schedule, t, x0)
     eps = randn_like(x0, generator=generator)
@@ -248,6 +289,10 @@ def transition(schedule: Schedule, s: Time, t: Time) -> tuple[Tensor, Tensor]:
 
     Implements :eq:`eq-diff-transition`: scale = alpha_t / alpha_s and variance = sigma_t^2 - scale^2 sigma_s^2.
     Raises ValueError (times outside [0, 1] or in the wrong order).
+
+    >>> scale, variance = transition(Tabulated([0.5, 0.5]), s=0.5, t=1.0)
+    >>> round(scale.item(), 4), round(variance.item(), 4)  # sqrt(1 - beta), beta
+    (0.7071, 0.5)
     """
     s, t = _interval(s, t)
     scale = schedule.alpha(t) / schedule.alpha(s)
@@ -266,6 +311,11 @@ def forward_path(
 
     Implements :eq:`eq-diff-chain`. Each state is drawn from the one after it in the list. Raises ValueError (times that
     do not fall to 0).
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> path = forward_path(torch.ones(4, 2), schedule, times)
+    >>> path.shape, bool((path[-1] == 1).all())
+    (torch.Size([3, 4, 2]), True)
     """
     times = need_times(times, 0.0)
     path = [x0]
@@ -276,7 +326,12 @@ def forward_path(
 
 
 class Steps(NamedTuple):
-    """x_s = c_x x_t + c_0 x0_hat + sqrt(variance) z: one step of a sampler, or all (steps,) of them, in their order."""
+    """x_s = c_x x_t + c_0 x0_hat + sqrt(variance) z: one step of a sampler, or all (steps,) of them, in their order.
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> ddim_steps(schedule, times).variance.tolist()
+    [0.0, 0.0]
+    """
 
     c_x: Tensor
     c_0: Tensor
@@ -290,6 +345,9 @@ def posterior(schedule: Schedule, s: Time, t: Time) -> Steps:
     Implements :eq:`eq-diff-posterior`. All three follow from the two marginals and the step between, however far apart
     s and t are; with s = (i-1)/T, t = i/T the variance is DDPM's beta-tilde. Raises ValueError (times outside [0, 1] or
     in the wrong order). Kingma et al. (2021), appendix A.
+
+    >>> [round(number.item(), 4) for number in posterior(Tabulated([0.5, 0.5]), s=0.5, t=1.0)]
+    [0.4714, 0.4714, 0.3333]
     """
     s, t = _interval(s, t)
     scale, added = transition(schedule, s, t)
@@ -313,7 +371,11 @@ def _need_rates(x: Tensor, alpha: Rate, sigma: Rate, name: str, divisor: Rate) -
 def x0_from_eps(
     x: Float[Tensor, "*shape"], eps: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
-    """(x - sigma eps) / alpha. Implements :eq:`eq-diff-eps`."""
+    """(x - sigma eps) / alpha. Implements :eq:`eq-diff-eps`.
+
+    >>> x0_from_eps(torch.tensor([1.1]), torch.tensor([1.0]), alpha=0.6, sigma=0.8)
+    tensor([0.5000])
+    """
     _need_rates(x, alpha, sigma, "alpha", alpha)
     return (x - sigma * eps) / alpha
 
@@ -322,7 +384,11 @@ def x0_from_eps(
 def eps_from_x0(
     x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
-    """(x - alpha x_0) / sigma. Implements :eq:`eq-diff-eps`."""
+    """(x - alpha x_0) / sigma. Implements :eq:`eq-diff-eps`.
+
+    >>> eps_from_x0(torch.tensor([1.0]), torch.tensor([1.0]), alpha=0.6, sigma=0.8)
+    tensor([0.5000])
+    """
     _need_rates(x, alpha, sigma, "sigma", sigma)
     return (x - alpha * x0) / sigma
 
@@ -331,7 +397,11 @@ def eps_from_x0(
 def x0_from_v(
     x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
-    """(alpha x - sigma v) / (alpha^2 + sigma^2), for v = alpha eps - sigma x_0. Implements :eq:`eq-diff-v`."""
+    """(alpha x - sigma v) / (alpha^2 + sigma^2), for v = alpha eps - sigma x_0. Implements :eq:`eq-diff-v`.
+
+    >>> x0_from_v(torch.tensor([1.1]), torch.tensor([0.2]), alpha=0.6, sigma=0.8)
+    tensor([0.5000])
+    """
     _need_rates(x, alpha, sigma, "alpha^2 + sigma^2", alpha**2 + sigma**2)
     return (alpha * x - sigma * v) / (alpha**2 + sigma**2)
 
@@ -340,7 +410,11 @@ def x0_from_v(
 def v_from_x0(
     x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
-    """alpha eps - sigma x_0 with eps = (x - alpha x_0) / sigma. Implements :eq:`eq-diff-v`."""
+    """alpha eps - sigma x_0 with eps = (x - alpha x_0) / sigma. Implements :eq:`eq-diff-v`.
+
+    >>> v_from_x0(torch.tensor([1.1]), torch.tensor([0.5]), alpha=0.6, sigma=0.8)
+    tensor([0.2000])
+    """
     _need_rates(x, alpha, sigma, "sigma", sigma)
     return (alpha * x - (alpha**2 + sigma**2) * x0) / sigma
 
@@ -349,7 +423,11 @@ def v_from_x0(
 def x0_from_score(
     x: Float[Tensor, "*shape"], score: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
-    """(x + sigma^2 score) / alpha: Tweedie's formula with a signal rate. Implements :eq:`eq-diff-score`."""
+    """(x + sigma^2 score) / alpha: Tweedie's formula with a signal rate. Implements :eq:`eq-diff-score`.
+
+    >>> x0_from_score(torch.tensor([1.1]), torch.tensor([-1.25]), alpha=0.6, sigma=0.8)
+    tensor([0.5000])
+    """
     _need_rates(x, alpha, sigma, "alpha", alpha)
     return (x + sigma**2 * score) / alpha
 
@@ -358,7 +436,11 @@ def x0_from_score(
 def score_from_x0(
     x: Float[Tensor, "*shape"], x0: Float[Tensor, "*shape"], alpha: Rate, sigma: Rate
 ) -> Float[Tensor, "*shape"]:
-    """(alpha x_0 - x) / sigma^2, which is -eps / sigma. Implements :eq:`eq-diff-score`."""
+    """(alpha x_0 - x) / sigma^2, which is -eps / sigma. Implements :eq:`eq-diff-score`.
+
+    >>> score_from_x0(torch.tensor([1.1]), torch.tensor([0.5]), alpha=0.6, sigma=0.8)
+    tensor([-1.2500])
+    """
     _need_rates(x, alpha, sigma, "sigma", sigma)
     return (alpha * x0 - x) / sigma**2
 
@@ -372,19 +454,34 @@ def _as_denoiser(network: Denoiser, schedule: Schedule, convert: Callable[..., T
 
 @checked
 def denoiser_from_eps(network: Denoiser, schedule: Schedule) -> Denoiser:
-    """The denoiser of a network that predicts the noise. It divides by alpha: see `Cosine` for t = 1."""
+    """The denoiser of a network that predicts the noise. It divides by alpha: see `Cosine` for t = 1.
+
+    >>> schedule = Tabulated([0.64])  # alpha = 0.6 at t = 1
+    >>> denoiser_from_eps(lambda x, t: torch.ones_like(x), schedule)(torch.tensor([[1.1]]), torch.ones(1))
+    tensor([[0.5000]])
+    """
     return _as_denoiser(network, schedule, x0_from_eps)
 
 
 @checked
 def denoiser_from_v(network: Denoiser, schedule: Schedule) -> Denoiser:
-    """The denoiser of a network that predicts v = alpha eps - sigma x_0. It divides by nothing that vanishes."""
+    """The denoiser of a network that predicts v = alpha eps - sigma x_0. It divides by nothing that vanishes.
+
+    >>> schedule = Tabulated([0.64])  # alpha = 0.6 at t = 1
+    >>> denoiser_from_v(lambda x, t: torch.full_like(x, 0.2), schedule)(torch.tensor([[1.1]]), torch.ones(1))
+    tensor([[0.5000]])
+    """
     return _as_denoiser(network, schedule, x0_from_v)
 
 
 @checked
 def denoiser_from_score(network: Denoiser, schedule: Schedule) -> Denoiser:
-    """The denoiser of a network that predicts the score of p_t."""
+    """The denoiser of a network that predicts the score of p_t.
+
+    >>> schedule = Tabulated([0.64])  # alpha = 0.6 at t = 1
+    >>> denoiser_from_score(lambda x, t: torch.full_like(x, -1.25), schedule)(torch.tensor([[1.1]]), torch.ones(1))
+    tensor([[0.5000]])
+    """
     return _as_denoiser(network, schedule, x0_from_score)
 
 
@@ -393,7 +490,12 @@ def denoiser_from_score(network: Denoiser, schedule: Schedule) -> Denoiser:
 
 @checked
 def need_times(times: Sequence[float] | Float[Tensor, " states"], end: float | None = None) -> list[float]:
-    """`times` as floats if there are two or more, falling strictly within [0, 1], to `end`. Raises ValueError."""
+    """`times` as floats if there are two or more, falling strictly within [0, 1], to `end`. Raises ValueError.
+
+    >>> need_times([0.5, 1.0])
+    Traceback (most recent call last):
+    ValueError: times has 2 entries from [0.5] to [1.0], expected two or more, falling
+    """
     times = [need_between("times", float(t), 0.0, 1.0) for t in times]
     if len(times) < 2 or any(s >= t for t, s in pairwise(times)):
         raise ValueError(
@@ -405,7 +507,12 @@ def need_times(times: Sequence[float] | Float[Tensor, " states"], end: float | N
 
 
 def need_entries(name: str, entries: Any, n: int, what: str = "step") -> Any:
-    """Return `entries` if there is one for each of `n` steps, or of what else there is. Raises ValueError."""
+    """Return `entries` if there is one for each of `n` steps, or of what else there is. Raises ValueError.
+
+    >>> need_entries("variances", [0.1], 2)
+    Traceback (most recent call last):
+    ValueError: variances has 1 entries, expected one for each of 2 steps
+    """
     if len(entries) != n:
         raise ValueError(f"{name} has {len(entries)} entries, expected one for each of {n} {what}s")
     return entries
@@ -417,6 +524,9 @@ def time_grid(n_steps: int, T: int = 1000, spacing: str = "trailing") -> list[fl
 
     Implements :eq:`eq-diff-grid`. "trailing" counts down from T by T/n_steps, "leading" up from 1 by the whole part of
     T/n_steps, "linspace" spreads from T to 1. Only trailing and linspace start at noise. Lin et al. (2024).
+
+    >>> time_grid(4), time_grid(4, spacing="leading")
+    ([1.0, 0.75, 0.5, 0.25, 0.0], [0.751, 0.501, 0.251, 0.001, 0.0])
     """
     need_between("n_steps", need_count("n_steps", n_steps), 1, need_count("T", T))
     if need_option("spacing", spacing, ("trailing", "leading", "linspace")) == "trailing":
@@ -440,6 +550,10 @@ def ancestral_steps(schedule: Schedule, times: Sequence[float], variance: str | 
 
     Implements :eq:`eq-diff-ancestral`. `variance` is "posterior", "forward", or one number or `(*event)` for each step,
     0 or above. A step that arrives at sigma = 0 adds no noise: its mean is the answer.
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> ancestral_steps(schedule, times).variance.round(decimals=4).tolist()  # the last step adds no noise
+    [0.3333, 0.0]
     """
     s, t = _ends(times)
     c_x, c_0, least = posterior(schedule, s, t)
@@ -459,6 +573,10 @@ def ddim_steps(schedule: Schedule, times: Sequence[float], eta: float = 0.0) -> 
 
     Implements :eq:`eq-diff-ddim`. eta = 1 is `ancestral_steps`; eta = 0 is deterministic. The variance is that between
     the two times visited, however far apart. Song, Meng & Ermon (2021).
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> ddim_steps(schedule, times).c_x.round(decimals=4).tolist()  # the ratio of sigmas
+    [0.8165, 0.0]
     """
     s, t = _ends(times)
     fresh = need_between("eta", eta, 0.0, 1.0) ** 2 * posterior(schedule, s, t).variance
@@ -475,6 +593,10 @@ def reverse_variances(schedule: Schedule, times: Sequence[float], kind: str) -> 
 
     Implements :eq:`eq-diff-variances`. The last step to t = 0, whose beta-tilde is 0 and gives no density, has beta in
     both. "forward" is best for N(0, I) data, "posterior" for a single point; every other law lies between.
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> reverse_variances(schedule, times, "posterior").round(decimals=4).tolist()
+    [0.3333, 0.5]
     """
     s, t = _ends(times)
     forward = transition(schedule, s, t)[1]
@@ -492,6 +614,10 @@ def optimal_variances(
 
     Implements :eq:`eq-diff-optimal-variance`. `errors` `(steps, *event)`: at the start t of each step, per coordinate
     or averaged over all, and so is the result. Bao et al. (2022), "Analytic-DPM".
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> optimal_variances(schedule, times, torch.tensor([0.9, 0.1])).round(decimals=4).tolist()  # 1/3 + 2/9 * 0.9
+    [0.5333, 0.1]
     """
     s, t = _ends(times)
     need_from_zero("errors", need_shape("errors", errors, (len(t), *errors.shape[1:])))
@@ -506,6 +632,9 @@ def variance_price(best: Float[Tensor, "*steps"], used: Float[Tensor, "*steps"])
     """Nats per dimension that a step loses by `used` in the place of `best`: (r - 1 - log r)/2 with r = best/used.
 
     Implements :eq:`eq-diff-price`.
+
+    >>> variance_price(best=torch.tensor(1.0), used=torch.tensor(2.0))  # (log 2 - 1/2)/2
+    tensor(0.0966)
     """
     need_positive("best", best), need_positive("used", used)
     ratio = best / used
@@ -520,6 +649,10 @@ def mixture_denoiser(law: GaussianMixture, schedule: Schedule) -> Denoiser:
     """The perfect denoiser E[x_0 | x_t] of a mixture of Gaussians, one of point masses included; float64.
 
     Implements :eq:`eq-diff-perfect`.
+
+    >>> denoiser = mixture_denoiser(GaussianMixture([1.0], [[0.0]], [[[1.0]]]), Tabulated([0.75]))
+    >>> round(denoiser(torch.tensor([[3.0]]), torch.ones(1)).item(), 4)  # alpha x for N(0, 1)
+    1.5
     """
 
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
@@ -540,6 +673,9 @@ def copier_weights(
     -|x - alpha x_i|^2 / (2 sigma^2).
 
     Implements :eq:`eq-diff-copier`. alpha and sigma > 0 are numbers or (batch, 1).
+
+    >>> copier_weights(torch.zeros(1, 1), torch.tensor([[-1.0], [1.0]]), alpha=0.6, sigma=0.8)
+    tensor([[0.5000, 0.5000]])
     """
     flat, points = x.flatten(1).double(), data.flatten(1).double()  # expanded squares lose digits in float32
     _need_rates(flat, alpha, sigma, "sigma", sigma)
@@ -552,6 +688,10 @@ def copier(data: Float[Tensor, "n *event"], schedule: Schedule) -> Denoiser:
     """The denoiser that minimises every training loss exactly: the mean of the training set under `copier_weights`.
 
     Implements :eq:`eq-diff-copying`. A sampler that follows it returns training examples and nothing else.
+
+    >>> denoiser = copier(torch.tensor([[-1.0], [1.0]]), Tabulated([0.75]))
+    >>> denoiser(torch.tensor([[1.5]]), torch.ones(1))  # tanh(alpha x / sigma^2) = tanh(1)
+    tensor([[0.7616]])
     """
 
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
@@ -573,6 +713,12 @@ def expected_terms(
 
     Implements :eq:`eq-diff-expected-terms`. `errors` are E|x_0 - x0_hat|^2 / d at times[:-1], `power` is E|x_0|^2 / d.
     Raises ValueError (shapes, times that do not fall to 0, variances not above 0).
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> variances = reverse_variances(schedule, times, "posterior")
+    >>> terms = expected_terms(torch.tensor([0.9, 0.0]), schedule, times, variances, power=0.0)
+    >>> terms.round(decimals=4).tolist()  # log(pi)/2, 0.9 (1 - 1/3)/2, of N(0, 3/4) to N(0, 1)
+    [0.5724, 0.3, 0.0188]
     """
     s, t = _ends(need_times(times, 0.0))
     _, c_0, least = posterior(schedule, s, t)
@@ -600,6 +746,12 @@ def gaussian_moments(
 
     Implements :eq:`eq-diff-moments`: the denoiser is affine, x0_hat = mean + gain (x - alpha mean) with gain = alpha
     variance / (alpha^2 variance + sigma^2), so the law stays Gaussian. `start` is the (mean, variance) at times[0].
+
+    >>> schedule, times = Tabulated([0.5, 0.5]), [1.0, 0.5, 0.0]  # alpha^2 is 1, 1/2, 1/4
+    >>> steps = ancestral_steps(schedule, times, "forward")
+    >>> means, variances = gaussian_moments(steps, schedule, times, mean=0.0, variance=1.0)
+    >>> variances.round(decimals=4).tolist()  # exact for N(0, 1) until the last step, which adds no noise
+    [1.0, 1.0, 0.5]
     """
     _, t = _ends(times)
     alpha, noise = schedule.alpha(t), schedule.sigma(t).square()
@@ -624,6 +776,10 @@ def entropy_from_mmse(
     Implements :eq:`eq-diff-immse`: h = (d/2) log(2 pi e v) - 1/2 int [d v / (1 + v g) - mmse(g)] dg over the
     signal-to-noise ratio g = exp(log_snr), by the trapezoid rule on the grid given. `variance` v is any positive number
     (the curve of N(0, v I) is the reference); the tails left out must be small. Guo, Shamai & Verdu (2005).
+
+    >>> log_snr = torch.linspace(-5, 5, 11)
+    >>> round(entropy_from_mmse(log_snr, 1 / (1 + log_snr.exp()), variance=1.0).item(), 4)  # log(2 pi e)/2
+    1.4189
     """
     need_positive("variance", variance)
     need_count("d", d), need_from_zero("mmse", mmse)

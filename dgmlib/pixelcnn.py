@@ -46,6 +46,10 @@ def logistic_mixture_log_prob(
     one level; the first and the last level take the half-lines beyond them. No difference of nearly equal numbers is
     taken: sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)). Raises ValueError (values that are no
     levels, a last axis that is not three times something). Salimans et al. (2017), PixelCNN++.
+
+    >>> mass = logistic_mixture_log_prob(torch.arange(4.0), torch.zeros(4, 3), levels=4).exp()
+    >>> round(mass[0].item(), 4), round(mass.sum().item(), 4)  # sigmoid(1/2)
+    (0.6225, 1.0)
     """
     need_levels("x", x, need_count("levels", levels, 2))
     need_shape("params", params, (*x.shape, params.shape[-1] // 3 * 3))
@@ -66,6 +70,9 @@ def logistic_mixture_cdf(
     """P(x <= j) for j = 0, ..., levels - 2, the steps of `logistic_mixture_log_prob`'s law.
 
     Implements :eq:`eq-logistic-cdf`.
+
+    >>> logistic_mixture_cdf(torch.tensor([0.0, 0.5, 0.0]), levels=3)  # sigmoid at 0 and 1
+    tensor([0.5000, 0.7311])
     """
     need_count("levels", levels, 2)
     logits, means, log_scales = params[..., None, :].chunk(3, -1)
@@ -85,6 +92,9 @@ def causal_mask(
     Implements :eq:`eq-mask`. Features are dealt out to the image's `channels` in order, feature j of n to channel
     j * channels // n. At the centre a feature of channel a sees features of channels before a (kind "A"), or up to and
     including a ("B"). van den Oord, Kalchbrenner & Kavukcuoglu (2016).
+
+    >>> causal_mask(3, 3, "A", c_in=1, c_out=1).int().tolist()
+    [[[[1, 1, 1], [1, 0, 0], [0, 0, 0]]]]
     """
     _need_odd("rows", rows), _need_odd("columns", columns), need_count("channels", channels)
     need_option("kind", kind, ("A", "B"))
@@ -107,7 +117,12 @@ def _need_odd(name: str, size: int) -> int:
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A convolution that keeps the size of the image and multiplies its kernel by `causal_mask`."""
+    """A convolution that keeps the size of the image and multiplies its kernel by `causal_mask`.
+
+    >>> conv = MaskedConv2d(1, 1, 3, 3, "A")
+    >>> conv(torch.zeros(1, 1, 4, 5)).shape, conv.mask.sum().item()
+    (torch.Size([1, 1, 4, 5]), 4.0)
+    """
 
     @checked
     def __init__(self, c_in: int, c_out: int, rows: int, columns: int, kind: str, channels: int = 1):
@@ -127,6 +142,15 @@ class PixelModel(nn.Module, Density):
     `shape` is (channels, height, width). A number is predicted by a softmax over its `levels`, or, with `mixtures`, by
     so many discretised logistic laws. With `n_classes`, `log_prob` and `sample` take a `label`. `log_prob` refuses
     numbers that are no levels, images in [0, 1] among these, and goes in blocks of rows where no gradient is recorded.
+
+    >>> from dgmlib.worlds import bit_states
+    >>> model, x = PixelCNN((1, 2, 2), features=4, depth=1), bit_states(4).float().view(16, 1, 2, 2)
+    >>> round(model.log_prob(x).exp().sum().item(), 4), model(x).shape, model.order
+    (1.0, torch.Size([16, 1, 2, 2, 2]), [0, 1, 2, 3])
+    >>> model.draw(torch.zeros(2, 2), torch.tensor([0.4, 0.6])).tolist(), model.proposal()(x, 0.5 * x).shape
+    ([0.0, 1.0], torch.Size([16, 1, 2, 2]))
+    >>> model.sample(5, top=torch.ones(5, 1, 1, 2)).shape
+    torch.Size([5, 1, 2, 2])
     """
 
     @checked
@@ -268,6 +292,9 @@ def receptive_field(
 
     Implements :eq:`eq-receptive-field`: what is predicted there is propagated back to an image of noise, in double
     precision, in which no unit of these networks is ever quite off.
+
+    >>> receptive_field(PixelCNN((1, 2, 2), features=4, depth=1), row=1, column=1).tolist()
+    [[[1.0, 1.0], [1.0, 0.0]]]
     """
     for name, place, n in zip(("channel", "row", "column"), (channel, row, column), model.shape, strict=True):
         need_between(name, place, 0, n - 1)
@@ -289,6 +316,10 @@ class PixelCNN(PixelModel):
 
     Above and to the right there is a cone of pixels that no depth can see: `GatedPixelCNN` can. van den Oord,
     Kalchbrenner & Kavukcuoglu (2016).
+
+    >>> model = PixelCNN((1, 3, 4), features=4, depth=2)
+    >>> receptive_field(model, row=2, column=0)[0].int().tolist()  # blind to the right of a cone
+    [[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     """
 
     @checked
@@ -318,6 +349,9 @@ def gated_unit(a: Float[Tensor, "batch two_f *event"]) -> Float[Tensor, "batch f
     """tanh of the even entries of axis 1, times the sigmoid of the odd ones.
 
     Implements :eq:`eq-gated-unit`. van den Oord et al. (2016), Conditional PixelCNN.
+
+    >>> gated_unit(torch.tensor([[1.0, 0.0]]))  # tanh(1)/2
+    tensor([[0.3808]])
     """
     if a.shape[1] % 2:
         raise ValueError(f"a has {a.shape[1]} features, expected an even number")
@@ -326,12 +360,25 @@ def gated_unit(a: Float[Tensor, "batch two_f *event"]) -> Float[Tensor, "batch f
 
 @checked
 def shift_down(x: Image) -> Image:
-    """The image one row lower: row r holds what was in row r - 1, the first row 0."""
+    """The image one row lower: row r holds what was in row r - 1, the first row 0.
+
+    >>> shift_down(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist()
+    [[[[0.0, 0.0], [1.0, 2.0]]]]
+    """
     return F.pad(x, (0, 0, 1, -1))
 
 
 class GatedLayer(nn.Module):
-    """One layer of both stacks: the vertical one sees the rows above, the horizontal one its own row from the left."""
+    """One layer of both stacks: the vertical one sees the rows above, the horizontal one its own row from the left.
+
+    >>> layer, x = GatedLayer(1, 2, 3, "A", channels=1, n_classes=None), torch.zeros(5, 1, 4, 4)
+    >>> [part.shape for part in layer(x, x, None)]
+    [torch.Size([5, 2, 4, 4]), torch.Size([5, 2, 4, 4])]
+    >>> [part.shape for part in layer.look_up(x[:, :, :2], None)]  # a row, from itself and the one above
+    [torch.Size([5, 2, 1, 4]), torch.Size([5, 4, 1, 4])]
+    >>> [tuple(matrix.shape) for matrix in layer.matrices()]
+    [(2, 4), (2, 2)]
+    """
 
     @checked
     def __init__(self, c_in: int, features: int, kernel: int, kind: str, channels: int, n_classes: int | None):
@@ -378,6 +425,12 @@ class GatedPixelCNN(PixelModel):
 
     With r = kernel // 2, a prediction sees depth * r pixels to its left, and of the depth * r + 1 rows above all that
     are at most depth * r columns away. van den Oord et al. (2016), Conditional PixelCNN.
+
+    >>> model = GatedPixelCNN((1, 3, 4), features=4, depth=2)
+    >>> receptive_field(model, row=2, column=1)[0].int().tolist()  # no blind spot
+    [[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 0, 0]]
+    >>> model.sample(2, method="cached").shape, model.sample_cached(torch.rand(2, 1, 3, 4)).shape
+    (torch.Size([2, 1, 3, 4]), torch.Size([2, 1, 3, 4]))
     """
 
     @checked
@@ -457,6 +510,10 @@ class CopyRule(Density):
     """Binary images in which x[r, c] repeats x[r - 1, c + 2] with probability `keep`; where that is outside, a coin.
 
     Nothing else is dependent: to whom (r - 1, c + 2) is hidden, every pixel is a fair coin.
+
+    >>> world = CopyRule(size=3, keep=0.5)  # all coins
+    >>> world.copies, round(world.entropy(), 4), round(world.log_prob(world.sample(1)).item(), 4)  # 9 log 2
+    (2, 6.2383, -6.2383)
     """
 
     @checked

@@ -22,6 +22,9 @@ def rnn_update(
     """h' = tanh(W_x x + W_h h + b): the summary after one more input. Elman (1990).
 
     Implements :eq:`eq-rnn-update`.
+
+    >>> rnn_update(torch.ones(1, 1), torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1))
+    tensor([[0.7616]])
     """
     return torch.tanh(x @ weight_x.T + h @ weight_h.T + bias)
 
@@ -34,6 +37,9 @@ def lstm_update(
 
     Implements :eq:`eq-lstm`: i, f, o = sigmoid, g = tanh of their parts, in the order of `torch.nn.LSTM`.
     Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the gate f.
+
+    >>> lstm_update(torch.zeros(1, 4), torch.ones(1, 1))  # gates half open: tanh(1/2)/2, and 1/2
+    (tensor([[0.2311]]), tensor([[0.5000]]))
     """
     need_shape("gates", gates, (c.shape[0], 4 * c.shape[1], *c.shape[2:]))
     i, f, g, o = gates.chunk(4, 1)
@@ -46,6 +52,13 @@ class Recurrent(nn.Module, Density):
 
     `cell` is "rnn" or "lstm", `hidden` the size of the summary. The parameters fit sequences of any length; `length` is
     that of a sample.
+
+    >>> from dgmlib.worlds import bit_states
+    >>> model, x = Recurrent(length=3, hidden=4), bit_states(3).float()
+    >>> round(model.log_prob(x).exp().sum().item(), 4), model.logits(x).shape, model.sample(5).shape
+    (1.0, torch.Size([8, 3]), torch.Size([5, 3]))
+    >>> [part.shape for part in model.step(*model.start(5))]
+    [torch.Size([5]), torch.Size([5, 4]), torch.Size([5, 4])]
     """
 
     @checked
@@ -114,6 +127,9 @@ def skew(x: Image) -> Float[Tensor, "batch channels height skewed"]:
     """Row r moved r places to the right, zeros in the gaps: what were diagonals are columns now.
 
     Implements :eq:`eq-skew`.
+
+    >>> skew(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist()
+    [[[[1.0, 2.0, 0.0], [0.0, 3.0, 4.0]]]]
     """
     height, width = x.shape[2:]
     return F.pad(x, (0, height)).flatten(2)[:, :, : height * (width + height - 1)].unflatten(2, (height, -1))
@@ -121,7 +137,11 @@ def skew(x: Image) -> Float[Tensor, "batch channels height skewed"]:
 
 @checked
 def unskew(x: Float[Tensor, "batch channels height skewed"]) -> Image:
-    """The image that `skew` made into `x`. Implements :eq:`eq-unskew`."""
+    """The image that `skew` made into `x`. Implements :eq:`eq-unskew`.
+
+    >>> unskew(torch.tensor([[[[1.0, 2.0, 0.0], [0.0, 3.0, 4.0]]]])).tolist()
+    [[[[1.0, 2.0], [3.0, 4.0]]]]
+    """
     height, skewed = x.shape[2:]
     width = need_count("the width of x, less the skewing,", skewed - height + 1)
     return F.pad(x.flatten(2), (0, height)).unflatten(2, (height, -1))[..., :width]
@@ -131,6 +151,10 @@ class DiagonalLSTM(nn.Module):
     """An LSTM whose pixel (r, c) continues from (r - 1, c) and (r, c - 1): it sees all that is above and to the left.
 
     One step does a whole diagonal. van den Oord, Kalchbrenner & Kavukcuoglu (2016).
+
+    >>> layer, x = DiagonalLSTM(1, hidden=2), torch.zeros(1, 1, 2, 2, requires_grad=True)
+    >>> (torch.autograd.grad(layer(x)[0, :, 1, 0].sum(), x)[0] != 0).tolist()  # sees what is above, and itself
+    [[[[True, False], [True, False]]]]
     """
 
     @checked
@@ -155,6 +179,10 @@ class PixelRNN(PixelModel):
     """A diagonal LSTM from the left and one from the right: every prediction sees every pixel before it.
 
     The one from the right reads the rows above only, which is why its input is the image one row lower. One channel.
+
+    >>> from dgmlib.pixelcnn import receptive_field
+    >>> receptive_field(PixelRNN((1, 2, 3), hidden=2), row=1, column=1)[0].tolist()  # all pixels before it
+    [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
     """
 
     @checked

@@ -23,6 +23,9 @@ def causal_mask(queries: int, keys: int, device: torch.device | str | None = Non
     """True where a query may look: at itself and before. The queries are the last of the `keys` positions.
 
     Implements :eq:`eq-causal-mask`. Raises: ValueError (more queries than keys, or none).
+
+    >>> causal_mask(2, 3).int().tolist()
+    [[1, 1, 0], [1, 1, 1]]
     """
     if not 1 <= queries <= keys:
         raise ValueError(f"queries is {queries}, expected 1 to keys = {keys}")
@@ -38,6 +41,10 @@ def attention_weights(
     """softmax(q k^T / sqrt(d)) along the keys, zero where `mask` is False: how much each query takes from each key.
 
     Implements :eq:`eq-attention-weights`. A query that may look nowhere gets NaN. Vaswani et al. (2017).
+
+    >>> attention_weights(torch.zeros(2, 1), torch.zeros(2, 1), causal_mask(2, 2))
+    tensor([[1.0000, 0.0000],
+            [0.5000, 0.5000]])
     """
     scores = (q / math.sqrt(q.shape[-1])) @ k.mT
     if mask is not None:
@@ -52,12 +59,23 @@ def attention(
     v: Float[Tensor, "*batch keys e"],
     mask: Bool[Tensor, "queries keys"] | None = None,
 ) -> Float[Tensor, "*batch queries e"]:
-    """For each query the mean of the values, weighted by `attention_weights`. Implements :eq:`eq-attention`."""
+    """For each query the mean of the values, weighted by `attention_weights`. Implements :eq:`eq-attention`.
+
+    >>> attention(torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([[1.5], [3.0]]), causal_mask(2, 2))
+    tensor([[1.5000],
+            [2.2500]])
+    """
     return attention_weights(q, k, mask) @ v
 
 
 class Cache:
-    """The keys and values that one layer has computed so far, in memory taken once for `length` positions."""
+    """The keys and values that one layer has computed so far, in memory taken once for `length` positions.
+
+    >>> cache, new = Cache(length=3), torch.ones(1, 1, 2, 4)
+    >>> keys, values = cache.extend(new, 2 * new)
+    >>> keys.shape, values.unique().item(), cache.filled
+    (torch.Size([1, 1, 2, 4]), 2.0, 2)
+    """
 
     @checked
     def __init__(self, length: int):
@@ -86,6 +104,10 @@ class CausalSelfAttention(nn.Module):
     """`n_heads` attentions side by side, each on its own linear images of the same sequence, then mixed linearly.
 
     Raises: ValueError (`width` is no multiple of `n_heads`).
+
+    >>> layer, x = CausalSelfAttention(width=8, n_heads=2), torch.ones(1, 3, 8)
+    >>> layer.heads(x).shape, layer(x).shape
+    (torch.Size([3, 1, 2, 3, 4]), torch.Size([1, 3, 8]))
     """
 
     @checked
@@ -121,6 +143,10 @@ class Block(nn.Module):
     """Attention, then an MLP at each position, both added to what they read: the pre-norm residual block.
 
     Xiong et al. (2020), "On layer normalization in the Transformer architecture".
+
+    >>> block, x = Block(width=8, n_heads=2), torch.zeros(1, 3, 8, requires_grad=True)
+    >>> torch.autograd.grad(block(x)[0, 0].sum(), x)[0][0, 1:].abs().sum().item()  # no look ahead
+    0.0
     """
 
     @checked
@@ -157,6 +183,14 @@ class CausalTransformer(nn.Module, Density):
 
     Methods refuse tokens and labels of another shape or dtype, and values out of range, which on an accelerator are
     read outside of training only. Likelihoods go in blocks of rows where no gradient is recorded.
+
+    >>> from dgmlib.worlds import bit_states
+    >>> model, x = CausalTransformer(2, length=3, width=8, depth=1), bit_states(3).long()
+    >>> round(model.log_prob(x).exp().sum().item(), 4), model.logits(x).shape, model.token_log_probs(x).shape
+    (1.0, torch.Size([8, 3, 2]), torch.Size([8, 3]))
+    >>> u = torch.full((8, 3), 0.5)
+    >>> model.draw(x, u).shape, model.sample(5).shape, torch.equal(model.sample_from(u, given=x), x)
+    (torch.Size([8, 3]), torch.Size([5, 3]), True)
     """
 
     @checked
@@ -281,7 +315,11 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 
 @checked
 def encode_text(text: str) -> Int64[Tensor, " n"]:
-    """The text in the 27 symbols of `ALPHABET`, as tokens 0 to 26. Raises ValueError when no letter is in it."""
+    """The text in the 27 symbols of `ALPHABET`, as tokens 0 to 26. Raises ValueError when no letter is in it.
+
+    >>> encode_text("A cab!")
+    tensor([1, 0, 3, 1, 2])
+    """
     letters = re.sub("[^a-z]+", " ", text.lower()).strip()
     if not letters:
         raise ValueError(f"text is {text[:20]!r}, expected at least one letter")
@@ -290,7 +328,11 @@ def encode_text(text: str) -> Int64[Tensor, " n"]:
 
 @checked
 def decode_text(tokens: Integer[Tensor, " n"]) -> str:
-    """The characters of a row of tokens. Raises ValueError (values that are none)."""
+    """The characters of a row of tokens. Raises ValueError (values that are none).
+
+    >>> decode_text(torch.tensor([1, 0, 3, 1, 2]))
+    'a cab'
+    """
     need_levels("tokens", tokens, len(ALPHABET))
     return "".join(ALPHABET[token] for token in tokens.tolist())
 
@@ -299,6 +341,9 @@ def python_reference() -> Int64[Tensor, " n"]:
     """The prose of the Python language reference that ships with every Python (`help("topics")`), about 370,000 tokens.
 
     Its wording differs a little from one Python version to the next.
+
+    >>> len(python_reference()) > 100_000
+    True
     """
     from pydoc_data.topics import topics
 
