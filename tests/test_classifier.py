@@ -137,7 +137,7 @@ def test_other_arguments_are_refused(untyped):
         accuracy(load_classifier("digits"), GOOD, labels + 10)
     with pytest.raises(ValueError, match=r"^levels is 1, expected at least 2"):
         unit_scale(torch.zeros(3, dtype=torch.uint8), 1)
-    with pytest.raises(ValueError, match=r"^x has values from 3 to 3, expected whole numbers 0 to 2"):
+    with pytest.raises(ValueError, match=r"^x has values from 3 to 3, expected whole numbers from 0 to 2"):
         unit_scale(torch.full((3,), 3, dtype=torch.uint8), 3)
     with pytest.raises(ValueError, match=r"^threshold is 1.5, expected a number in \[0, 1\]"):
         load_classifier("digits").recognised(GOOD, 1.5)

@@ -320,7 +320,7 @@ def test_batches_refuse_what_they_cannot_draw_from(untyped):
             ValueError,
             "tensors holds a single number",
         ),
-        (lambda: Batches(x[:0], batch_size=1), ValueError, r"tensors has shape \(0,\)"),
+        (lambda: Batches(x[:0], batch_size=1), ValueError, r"tensors\[0\] has shape \(0,\)"),
         (lambda: Batches(x, batch_size=11), ValueError, r"batch_size is 11, expected a number in \[1, 10\]"),
         (lambda: Batches(x, batch_size=2.0), TypeError, "batch_size is 2.0, expected an int"),
     ):

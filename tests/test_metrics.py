@@ -285,7 +285,7 @@ REFUSED = {
         ValueError,
         "test has no point that is not in train, expected held-out points",
     ),
-    "grey levels": (lambda: scorecard(IMAGES + 2, **CARD), ValueError, "images has values from 2 to 2"),
+    "grey levels": (lambda: scorecard(IMAGES + 2, **CARD), ValueError, "samples has values from 2 to 2"),
     "28 by 28": (lambda: scorecard(torch.zeros(5, 1, 28, 28), **CARD), ValueError, r"samples has shape \(5, 1, 28"),
     "three images": (lambda: scorecard(IMAGES[:3], **CARD), ValueError, "samples has 3 points"),
     "a list": (lambda: scorecard([0.0], **CARD), TypeError, "samples is a list, expected a torch.Tensor"),

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -202,8 +203,9 @@ def test_a_notebook_whose_prints_rest_on_rounding_is_red(tmp_path):
         capture_output=True,
         text=True,
     )
-    verdicts = [f"Cell {i}" in line and line.split()[0] for i in range(7) for line in ran.stdout.splitlines()[-10:]]
-    assert [verdict for verdict in verdicts if verdict] == ["PASSED"] * 3 + ["FAILED"] * 4, ran.stdout
+    summary = re.findall(r"^(PASSED|FAILED) .*::(Cell \d)", ran.stdout, re.MULTILINE)
+    verdicts = {cell: verdict for verdict, cell in summary}
+    assert [verdicts[f"Cell {i}"] for i in range(7)] == ["PASSED"] * 3 + ["FAILED"] * 4, ran.stdout
 
 
 def test_a_seed_that_is_none_is_refused():

@@ -180,28 +180,30 @@ def _weights(schedule: Schedule, s: float, t: float, variance: Tensor | None = N
     return torch.stack(tuple(bound_weights(schedule, s, t, variance)))
 
 
-def _kl(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float) -> Tensor:
+def _kl(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float | Tensor) -> Tensor:
     return step_kl(x0, guess, schedule, s, t, variance)
 
 
-def _kl_without_constant(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float) -> Tensor:
+def _kl_without_constant(
+    x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float | Tensor
+) -> Tensor:
     _, c_0, _ = posterior(schedule, s, t)
     return ((c_0 * (x0 - guess)).square() / (2 * variance)).sum(1)
 
 
-def _kl_reversed(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float) -> Tensor:
+def _kl_reversed(x0: Tensor, guess: Tensor, schedule: Schedule, s: float, t: float, variance: float | Tensor) -> Tensor:
     _, c_0, least = posterior(schedule, s, t)
     ratio = variance / least
     return 0.5 * ((c_0 * (x0 - guess)).square() / least + ratio - 1 - ratio.log()).sum(1)
 
 
-def _open_cells(x: Tensor, mean: Tensor, variance: float, levels: int) -> Tensor:
+def _open_cells(x: Tensor, mean: Tensor, variance: float | Tensor, levels: int) -> Tensor:
     law = torch.distributions.Normal(mean, math.sqrt(variance))
     half = 1 / (levels - 1)
     return (law.cdf(x + half) - law.cdf(x - half)).log().sum(1)
 
 
-def _density_for_mass(x: Tensor, mean: Tensor, variance: float, levels: int) -> Tensor:
+def _density_for_mass(x: Tensor, mean: Tensor, variance: float | Tensor, levels: int) -> Tensor:
     return torch.distributions.Normal(mean, math.sqrt(variance)).log_prob(x).sum(1)
 
 

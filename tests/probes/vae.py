@@ -59,5 +59,4 @@ CALLS = {
         {"log_joint": TABLE, "axis": AXIS, "n_steps": 2, "learning_rate": 0.1} | LAW,
     ),
 }
-COMMAND = "a part of the command"
-UNPROBED = dict.fromkeys(("negative_bound", "train", "fixed_binarisation", "main", "report"), COMMAND)
+UNPROBED: dict[str, str] = {}
