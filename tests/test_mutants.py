@@ -69,7 +69,7 @@ def tree(root: Path, tests: str) -> Path:
 
 
 def run(root: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--root", root, "--package", "tiny", "--seed", "3", "--n", "100", "--least-limit", "2"]
+    options = ["--root", root, "--package", "tiny", "--seed", "3", "--n", "100", "--least-limit", "6"]
     return subprocess.run(
         [sys.executable, HERE / "mutants.py", *map(str, options)], capture_output=True, text=True, timeout=200
     )
