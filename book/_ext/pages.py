@@ -155,7 +155,7 @@ def reproductions(course: Course) -> Iterator[str]:
     if not runs:
         yield "No long run has been recorded yet.\n"
     for name in dict.fromkeys(run.table for run in shown if run.table):
-        yield f"## {name}\n"
+        yield f"## {name[0].upper() + name[1:]}\n"
         rows = [[*row, ""] for row in published(course, name)]
         for run in (run for run in shown if run.table == name):
             value, where = run.result.split(" (", 1)
