@@ -268,10 +268,10 @@ class Reading:
         found = []
         for side in (left, right):
             calls = _parts(self.closure(side, at, shared, frozenset(common)).pieces, ast.Call)
-            found.append({name for call in calls if (name := self.library(call) or self.method(call, at))})
+            found.append({name for call in calls if (name := self.function_called(call) or self.method(call, at))})
         return found[0] & found[1]
 
-    def library(self, call: ast.AST) -> str:
+    def function_called(self, call: ast.AST) -> str:
         """The name of the library's function that is called, "" for any other."""
         path: list[str] = []
         node = call.func

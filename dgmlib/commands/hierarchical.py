@@ -19,7 +19,7 @@ from dgmlib.commands.runs import (
     save_result,
     whole,
 )
-from dgmlib.commands.vae import WIDTHS
+from dgmlib.commands.vae import best_width, importance_nll, test_bits
 from dgmlib.core import data_parallel
 from dgmlib.hierarchical import INFERENCES, HierarchicalVAE, WarmUp, elbo, unit_statistics
 from dgmlib.train import EMA, gradient_step, join_processes
@@ -97,19 +97,9 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images) -> N
     """Estimate the likelihood, count the units that are used, write both down and draw a figure."""
     import matplotlib.pyplot as plt
 
-    model, test, shape = best.model, data.fixed_binarisation(images.test, images.levels), images.test.shape[1:]
-    if options.test_images is not None:
-        test = data.subset(test, options.test_images, generator=torch.Generator().manual_seed(0))
-
-    def importance_nll(x: Tensor, widen: float) -> float:
-        noise = torch.Generator(x.device).manual_seed(options.seed)  # the same noise for every factor
-        parts = [model.log_prob_is(part, options.eval_samples, widen=widen, generator=noise) for part in x.split(100)]
-        return -torch.cat(parts).mean().item()
-
-    valid = data.fixed_binarisation(images.valid, images.levels)
-    valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
-    widen = min(WIDTHS, key=partial(importance_nll, valid))
-    nll, widened = importance_nll(test, 1.0), importance_nll(test, widen)
+    model, test, shape = best.model, test_bits(options, images), images.test.shape[1:]
+    widen = best_width(model, images, options)
+    nll, widened = (importance_nll(model, test, options, width) for width in (1.0, widen))
     noise = torch.Generator(test.device).manual_seed(options.seed)
     bound = torch.cat([elbo(model, x, generator=noise) for x in test.split(100)]).mean().item()
     rates, activities = unit_statistics(model, test, generator=noise)

@@ -93,29 +93,41 @@ def main(arguments: list[str] | None = None) -> None:
         report(options, best, images)
 
 
+def test_bits(options: argparse.Namespace, images: data.Images) -> Float[Tensor, "n d"]:
+    """The test images that judge a run, as 0/1 rows: all, or as many as the options ask for, drawn with a seed."""
+    test = data.fixed_binarisation(images.test, images.levels)
+    n = options.test_images
+    return test if n is None else data.subset(test, n, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def importance_nll(model: nn.Module, x: Float[Tensor, "n d"], options: argparse.Namespace, widen: float) -> float:
+    """Mean negative log-likelihood by importance samples of the encoder, its deviations times `widen`, in nats."""
+    noise = torch.Generator(x.device).manual_seed(options.seed)  # the same noise for every factor
+    parts = [model.log_prob_is(part, options.eval_samples, widen=widen, generator=noise) for part in x.split(100)]
+    return -torch.cat(parts).mean().item()
+
+
+def best_width(model: nn.Module, images: data.Images, options: argparse.Namespace) -> float:
+    """The one of `WIDTHS` that bounds 500 validation images most tightly."""
+    valid = data.fixed_binarisation(images.valid, images.levels)
+    valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
+    return min(WIDTHS, key=lambda widen: importance_nll(model, valid, options, widen))
+
+
 @torch.no_grad()
 def report(options: argparse.Namespace, best: Trained, images: data.Images) -> None:
     """Estimate the likelihood, let the classifier judge samples, write both down and draw a figure."""
     import matplotlib.pyplot as plt
 
-    model, test, shape = best.model, data.fixed_binarisation(images.test, images.levels), images.test.shape[1:]
-    if options.test_images is not None:
-        test = data.subset(test, options.test_images, generator=torch.Generator().manual_seed(0))
+    model, test, shape = best.model, test_bits(options, images), images.test.shape[1:]
     noise, batches = torch.Generator(test.device).manual_seed(options.seed), test.split(100)
 
     def mean(values: Iterable[Tensor]) -> float:
         return torch.cat(list(values)).mean().item()
 
-    def importance_nll(x: Tensor, widen: float) -> float:
-        noise = torch.Generator(x.device).manual_seed(options.seed)  # the same noise for every factor
-        return -mean(
-            model.log_prob_is(part, options.eval_samples, widen=widen, generator=noise) for part in x.split(100)
-        )
-
-    valid = data.fixed_binarisation(images.valid, images.levels)
-    valid = data.subset(valid, min(500, len(valid)), generator=torch.Generator().manual_seed(0))
-    widen = min(WIDTHS, key=partial(importance_nll, valid))
-    nll, widened = importance_nll(test, 1.0), importance_nll(test, widen)
+    widen = best_width(model, images, options)
+    nll, widened = (importance_nll(model, test, options, width) for width in (1.0, widen))
     bound = mean(elbo(model, x, generator=noise) for x in batches)
     active = int((unit_activity(torch.cat([model.encode(x)[0] for x in batches])) > 0.01).sum())
     proposal = f"its deviations times {widen:g}, which validation images prefer"
