@@ -7,13 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dgmlib.core import Density, checked, need_between, need_count, need_finite, need_probabilities
-
-
-def _need_unit(name: str, u: Tensor) -> Tensor:
-    if not ((u >= 0) & (u < 1)).all():
-        raise ValueError(f"{name} reaches from {u.min():.3g} to {u.max():.3g}, expected numbers in [0, 1)")
-    return u
+from dgmlib.core import Density, checked, need_between, need_count, need_finite, need_probabilities, need_unit
 
 
 @checked
@@ -29,7 +23,7 @@ def inverse_cdf(
     >>> round(inverse_cdf(torch.square, torch.tensor([0.25]), 0.0, 1.0).item(), 4)
     0.5
     """
-    _need_unit("u", u)
+    need_unit("u", u)
     need_between("high", high, need_between("low", low, -math.inf, math.inf, open_ends=True), math.inf)
     grid = cdf(torch.linspace(low, high, 257, dtype=u.dtype, device=u.device).view(-1, *[1] * u.ndim))
     if not (grid.diff(dim=0) >= -8 * torch.finfo(u.dtype).eps).all():
@@ -58,7 +52,7 @@ def categorical_from_uniforms(probs: Float[Tensor, " k"], u: Float[Tensor, " n"]
     """
     edges = need_probabilities("probs", probs, 1).to(torch.float64).cumsum(0)
     edges = edges / edges[-1]  # rounding must not leave a gap below 1
-    return torch.searchsorted(edges, _need_unit("u", u).to(torch.float64).contiguous(), right=True)
+    return torch.searchsorted(edges, need_unit("u", u).to(torch.float64).contiguous(), right=True)
 
 
 @checked
@@ -82,7 +76,7 @@ def box_muller(u: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
     >>> box_muller(torch.tensor([[1 - math.exp(-0.5), 0.0]]).double()).round(decimals=4).tolist()
     [[1.0, 0.0]]
     """
-    radius, angle = (-2 * torch.log1p(-_need_unit("u", u)[:, 0])).sqrt(), 2 * math.pi * u[:, 1]
+    radius, angle = (-2 * torch.log1p(-need_unit("u", u)[:, 0])).sqrt(), 2 * math.pi * u[:, 1]
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
 
 
