@@ -143,7 +143,8 @@ class gradient_step:
 
     `.state` names what a checkpoint must hold for an exact resume.
 
-    Raises: TypeError (`model` or `optimizer` of another kind), ValueError (parameters not the model's, shapes).
+    Raises: TypeError (`model` or `optimizer` of another kind), ValueError (parameters not the model's, shapes, more
+    steps than a schedule of fixed length has).
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> _ = nn.init.ones_(model.weight)

@@ -3,8 +3,8 @@
     parser = run_parser("dgmlib.nade", "Train a NADE ...")
     parser.add_argument("--hidden", type=whole(1), default=500)
     options = run_options(parser, arguments, name="nade_{data}")
-    best = fit_best(step, batches, n_steps, score, every=500, options=options)
-    save_result(options, model=best.model, ours=[nll], minutes=best.minutes, ...)
+    best = fit_best(step, batches, n_steps, score, every=500, checkpoint=options.checkpoint, identity=options.identity)
+    save_result(options, title="NADE", model="NADE 784-500", ours=nll, minutes=best.minutes, ...)
 
 A checkpoint belongs to the options that shaped its training, and a result to the clean commit it was made from.
 """
