@@ -15,7 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from dgmlib.core import checked
 
+
+@checked
 def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     """Write `state` as one safetensors file: tensors, and the rest as JSON in its metadata. No pickle.
 
@@ -28,7 +31,7 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     ...     [path.name for path in Path(folder).iterdir()]
     ['run.safetensors']
     """
-    if not isinstance(state, dict):
+    if not isinstance(state, dict):  # a module, which `checked` lets stand in for another class
         raise TypeError(f"state is a {type(state).__name__}, expected a dict of what to save by name")
     tensors, leaves = pack(state)
     text = json.dumps(leaves)
@@ -36,6 +39,7 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     replace_file(Path(path), safetensors.torch.save(tensors, metadata=metadata))
 
 
+@checked
 def load_checkpoint(path: str | os.PathLike, state: dict[str, Any], *, whole: bool = False) -> None:
     """Load into the objects of `state` what `save_checkpoint` wrote of them; into all that it wrote with `whole`.
 
@@ -71,6 +75,7 @@ def load_checkpoint(path: str | os.PathLike, state: dict[str, Any], *, whole: bo
         raise ValueError(f"checkpoint {path} is damaged (it has no {error}), expected all that was written") from error
 
 
+@checked
 def pack(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """`state` as tensors by name, copied to the CPU, and all the rest in a form that JSON holds.
 
@@ -118,6 +123,7 @@ def unpack(state: dict[str, Any], tensors: dict[str, Tensor], leaves: dict[str, 
             raise ValueError(f"{source} does not fit this run: {name} refused it ({error})") from error
 
 
+@checked
 def leaves_of(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The objects of a nested state, by path: {"state/model": model, ...}.
 
@@ -231,6 +237,7 @@ def _crc32(text: str, tensors: dict[str, Tensor]) -> int:
     return crc
 
 
+@checked
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path`; whenever this is cut short, what was there stays whole.
 
@@ -291,6 +298,7 @@ class Identity:
     {'seed': '0', 'objective': 'elbo'}
     """
 
+    @checked
     def __init__(self, values: dict[str, Any]):
         self.values = {name: str(value) for name, value in values.items()}
 

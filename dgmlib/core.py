@@ -79,6 +79,8 @@ def checked(function: F) -> F:
                 raise
             bound = inspect.signature(function).bind(*args, **kwargs).arguments
             came = ", ".join(f"{name} has dtype {x.dtype}" for name, x in bound.items() if isinstance(x, Tensor))
+            if not came:
+                raise
             raise TypeError(f"{came}, expected one that {function.__name__} can compute with ({error})") from error
         if len(passed) == 1000:  # sequences of ever new lengths
             passed.clear()

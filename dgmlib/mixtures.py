@@ -192,7 +192,10 @@ def kmeans_plus_plus(
         distance = torch.minimum(distance, (x - means[-1]).square().sum(1))
         if not distance.any():
             raise ValueError(f"x has {len(means)} distinct rows, expected at least k = {k}")
-        means.append(x[torch.multinomial(distance / distance.sum(), 1, generator=generator)[0]])
+        # By inversion: what `torch.multinomial` draws from a seed depends on torch's version.
+        up_to = distance.cumsum(0)
+        u = torch.rand((), generator=generator, dtype=x.dtype, device=x.device)
+        means.append(x[torch.searchsorted(up_to, u * up_to[-1], right=True).clamp(max=len(x) - 1)])
     return torch.stack(means)
 
 

@@ -7,9 +7,11 @@ line: their mean, its spread over the seeds, and every seed's number.
 import html
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from dgmlib.core import checked, need_option
 
 FOLDER = Path("../book/results")  # as seen from chapters/
 UNCOMMITTED = "made from code that no commit holds, so to be measured again"
@@ -69,13 +71,16 @@ class Run(NamedTuple):
         each = ", ".join(f"{value:.{digits}f}" for value in self.values)
         return f"{self.mean:.{digits}f} ± {self.spread:.{digits}f} (seeds {seeds}: {each})"
 
+    @checked
     def minutes_of(self, kind: str) -> str:
         """Minutes a seed, of the "processor" or on the "wall"; a dash where they were not noted."""
+        need_option("kind", kind, ("processor", "wall"))
         each = [row["minutes"][kind] for row in self.rows]
         return "–" if None in each else f"{sum(each) / len(each):.1f}"
 
 
-def read(folder: Path = FOLDER) -> list[Run]:
+@checked
+def read(folder: str | os.PathLike = FOLDER) -> list[Run]:
     """All runs of a folder, in the order of their names, seeds together.
 
     >>> read(Path("a folder without runs"))
@@ -91,6 +96,7 @@ def read(folder: Path = FOLDER) -> list[Run]:
     return list(runs.values())
 
 
+@checked
 def told(value: float | str) -> str:
     """A number that a run noted beside its result, as a page says it.
 
@@ -112,8 +118,9 @@ class Table:
         bits: at most 2.2
     """
 
-    def __init__(self, headings: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""):
-        self.headings, self.rows, self.note = list(headings), [list(row) for row in rows], note
+    @checked
+    def __init__(self, headings: list[str], rows: list[list[str]], note: str = ""):
+        self.headings, self.rows, self.note = headings, rows, note
 
     def _repr_html_(self) -> str:
         cell = lambda kind, text: f"<{kind}>{html.escape(text).replace(chr(10), '<br>')}</{kind}>"  # noqa: E731
@@ -131,7 +138,8 @@ class Table:
         return "\n".join(lines + [self.note] * bool(self.note))
 
 
-def measured(*names: str, folder: Path = FOLDER) -> Table:
+@checked
+def measured(*names: str, folder: str | os.PathLike = FOLDER) -> Table:
     """The runs of these names, each with the seeds that belong to it, as a table.
 
     Raises: ValueError (no such run).

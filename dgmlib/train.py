@@ -47,7 +47,7 @@ from dgmlib.checkpoint import (
     save_checkpoint,
     unpack,
 )
-from dgmlib.core import data_parallel, global_batch, need_between, need_count, need_shape, share
+from dgmlib.core import checked, data_parallel, global_batch, need_between, need_count, need_shape, share
 
 # --- one step -------------------------------------------------------------------------------------------------------
 
@@ -74,6 +74,7 @@ class EMA(nn.Module):
     0.9
     """
 
+    @checked
     def __init__(self, model: nn.Module, decay: float = 0.999):
         super().__init__()
         for name, p in model.named_parameters():
@@ -87,6 +88,7 @@ class EMA(nn.Module):
         self.updates = 0
 
     @torch.no_grad()
+    @checked
     def update(self, model: nn.Module) -> None:
         """Move the average towards the parameters that `model` has now. Call once after each optimizer step."""
         self.updates += 1
@@ -154,6 +156,7 @@ class gradient_step:
     (1.0, 0.5)
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
@@ -255,7 +258,7 @@ class History:
         return iter(self._logged)
 
     def steps(self, name: str) -> np.ndarray:
-        """The steps at which `name` was logged, counted from 1."""
+        """The steps at which `name` was logged, counted from 1. Raises KeyError."""
         return np.array(self._logged[name][0], dtype=np.int64)
 
     def log(self, values: dict[str, Any]) -> None:
@@ -301,6 +304,7 @@ class History:
         self._logged = {name: (x["steps"].tolist(), x["values"].tolist()) for name, x in state["logged"].items()}
 
 
+@checked
 def fit(
     step: Callable[[Any], dict[str, Any]],
     batches: Iterable[Any] | None,

@@ -332,7 +332,7 @@ def test_a_weight_of_two_is_a_datum_that_came_twice():
 
 def test_the_driver_stops_where_it_says_and_returns_what_it_logged():
     x = clusters(200, 2, spread=1.0)
-    start = mix.gaussians(x, x[:3])  # not a draw of `kmeans_plus_plus`: torch has changed what a seed draws there
+    start = mix.gaussians(x, x[:3])
     fitted, climb = mix.expectation_maximisation(start, x, n_steps=500, tol=1e-6)
     assert climb.converged and 2 < len(climb.log_likelihood) < 500
     close(climb.log_likelihood[-1], fitted.log_prob(x).mean())
@@ -399,6 +399,11 @@ def test_kmeans_plus_plus_draws_by_squared_distance():
     share = seconds.count(3.0) / len(seconds)
     assert set(seconds) == {1.0, 3.0}
     assert abs(share - 0.9) < 5.5 * math.sqrt(0.09 / len(seconds))
+
+
+def test_a_seed_draws_the_same_means_under_every_torch():
+    means = mix.kmeans_plus_plus(torch.arange(20.0, dtype=torch.float64)[:, None], 4, generator=rng(5))
+    assert means.flatten().tolist() == [11, 0, 17, 15]
 
 
 @pytest.mark.equation("eq-mix-kmeans")
