@@ -1,5 +1,6 @@
 """One visual language for the whole course: what a colour means, how a figure looks at book width."""
 
+import io
 import math
 from collections.abc import Callable
 
@@ -9,7 +10,9 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from PIL import Image
 from torch import Tensor
 
 from dgmlib.core import checked, need_count, need_option, need_shape
@@ -143,3 +146,24 @@ def _pixels(images: Tensor, levels: int) -> np.ndarray:
     if not (low >= 0 and high <= top):
         raise ValueError(f"images has values from {low:.4g} to {high:.4g}, expected values from 0 to {top} without NaN")
     return pixels / top
+
+
+@checked
+def palette_png(figure: Figure, bbox_inches: str | None = None) -> bytes:
+    """The figure as a PNG of at most 128 colours, a quarter of its usual weight; the same bytes on every run.
+
+    Args:
+        bbox_inches: "tight" cuts the margins off, None leaves the figure's size.
+
+    Raises: TypeError, ValueError.
+
+    >>> palette_png(plt.figure())[:4]
+    b'\\x89PNG'
+    """
+    if bbox_inches is not None:
+        need_option("bbox_inches", bbox_inches, ("tight",))
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=figure.dpi, bbox_inches=bbox_inches, facecolor="white")
+    image = Image.open(full).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    image.save(small, format="PNG", optimize=True)
+    return small.getvalue()

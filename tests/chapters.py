@@ -21,7 +21,7 @@ import tqdm.auto
 import tqdm.std
 from course import Chapter, Course, without_magics
 
-from dgmlib import bugs, notebook
+from dgmlib import bugs, checking, interactive, notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,7 @@ class Cell:
     generators: dict[torch.Generator, torch.Tensor]
     dtype: torch.dtype
     failed: Counter[str]  # labels of the checks it made, and how often each failed
-    made: tuple[notebook.Record, ...] = ()  # those checks, the last time it ran
+    made: tuple[checking.Record, ...] = ()  # those checks, the last time it ran
 
     @classmethod
     def starting(cls, number: int, code: str, namespace: dict[str, Any]) -> "Cell":
@@ -48,12 +48,12 @@ class Cell:
 
     def run(self, namespace: dict[str, Any], name: str) -> Counter[str]:
         """Run the code, and return the label of each check it made with the number of its failures."""
-        start = len(notebook.check.log)
+        start = len(checking.check.log)
         try:
             exec(compile(self.code, f"{name}[{self.number}]", "exec"), namespace)
         finally:
             plt.close("all")
-            self.made = tuple(notebook.check.log[start:])
+            self.made = tuple(checking.check.log[start:])
             failed = Counter({record.label: 0 for record in self.made})
             failed.update(record.label for record in self.made if not record.passed)
             self.last = failed
@@ -71,13 +71,13 @@ class Execution:
         with in_chapter():
             for number, code in chapter.code:
                 cell = Cell.starting(number, without_magics(code), self.namespace)
-                with mock.patch.object(notebook, "_need_wrong", self._watched(number)):
+                with mock.patch.object(checking, "_need_wrong", self._watched(number)):
                     cell.failed = cell.run(self.namespace, self.name)
                 self.cells.append(cell)
 
     def _watched(self, number: int) -> Callable[[Any], list[tuple[str, Any]]]:
         """`_need_wrong`, noting the forms that hold no number: such a form is rejected by any check."""
-        need = notebook._need_wrong
+        need = checking._need_wrong
 
         def watched(wrong: Any) -> list[tuple[str, Any]]:
             for key, form in need(wrong):
@@ -138,6 +138,7 @@ def in_chapter() -> Iterator[None]:
     nothing, dtype = mock.MagicMock(name="shown"), torch.get_default_dtype()
     with (
         mock.patch.object(notebook, "display", nothing),
+        mock.patch.object(interactive, "display", nothing),
         mock.patch.object(notebook, "explore", nothing),
         mock.patch.object(plt, "show", nothing),
         plt.rc_context(),
@@ -155,13 +156,13 @@ def in_chapter() -> Iterator[None]:
 @contextlib.contextmanager
 def lenient() -> Iterator[None]:
     """Let a failing check be logged, and the cell go on."""
-    settle = notebook.Check._settle
+    settle = checking.Check._settle
 
     def log_only(*args: Any) -> None:
-        with contextlib.suppress(notebook.CheckFailed):
+        with contextlib.suppress(checking.CheckFailed):
             settle(*args)
 
-    with mock.patch.object(notebook.Check, "_settle", log_only):
+    with mock.patch.object(checking.Check, "_settle", log_only):
         yield
 
 

@@ -14,6 +14,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from dgmlib.bugs._errata import ERRATA
+
 
 @dataclass(frozen=True)
 class Bug:
@@ -84,7 +86,9 @@ class Subject:
 
 def _modules() -> list[ModuleType]:
     return [
-        importlib.import_module(f"{__name__}.{name}") for name in sorted(i.name for i in pkgutil.iter_modules(__path__))
+        importlib.import_module(f"{__name__}.{name}")
+        for name in sorted(i.name for i in pkgutil.iter_modules(__path__))
+        if not name.startswith("_")
     ]
 
 
@@ -110,6 +114,13 @@ def slips() -> dict[str, Slip]:
                 raise ValueError(f"slip {name!r} stands twice, the second time in {module.__name__}")
             found[name] = slip
     return found
+
+
+@cache
+def names() -> dict[str, str]:
+    """What each known mistake is called in words, by id: wrong variants, wrong statements, the notes' other errata."""
+    variants = {bug.id: bug.name for subject in reversed(subjects().values()) for bug in subject.bugs}
+    return ERRATA | variants | {id: slip.name for id, slip in slips().items()}
 
 
 def by_chapter() -> dict[str, tuple[list[Subject], dict[str, Slip]]]:
