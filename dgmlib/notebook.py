@@ -31,6 +31,7 @@ from dgmlib.checking import in_kernel, say
 from dgmlib.core import checked, need_count, need_option
 from dgmlib.interactive import explore as explore
 from dgmlib.interactive import is_static
+from dgmlib.interactive import predict as predict
 
 # --- the run --------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 from filelock import FileLock
+from test_interactive import VERDICTS, verdict
+
+from dgmlib import interactive
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -172,6 +176,62 @@ def test_sliders_move_by_mouse_and_by_key(site, visit):
         assert all(a != b for a, b in zip(begin, clicked, strict=True))
         assert image.evaluate("node => node.complete && node.naturalWidth > 0")
     assert seen.complaints == []
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """A page of questions, each as `predict` writes it for the book."""
+    monkeypatch.setenv("DGM_STATIC", "1")
+    shown = mock.Mock()
+    monkeypatch.setattr(interactive, "display", shown)
+
+    def make(*questions) -> Path:
+        for question in questions:
+            interactive.predict(**question)
+        parts = [call.args[0]["text/html"] for call in shown.call_args_list]
+        path = tmp_path / "asked.html"
+        path.write_text("<!doctype html><meta charset=utf-8><title>Questions</title>" + "".join(parts), "utf-8")
+        return path
+
+    return make
+
+
+def test_a_guess_is_typed_and_judged_by_key_alone(visit, asked):
+    seen = visit()
+    page = seen.open(asked(*({"question": "q", "answer": answer, "unit": "nats"} for answer, _, _ in VERDICTS)))
+    for number, (answer, guess, said) in enumerate(VERDICTS):
+        question = page.locator("[data-predict]").nth(number)
+        assert not question.locator("details").evaluate("node => node.open")
+        question.get_by_label("Your guess", exact=True).locator("input").focus()
+        page.keyboard.type(guess)
+        page.keyboard.press("Enter")
+        assert question.get_by_role("status").inner_text() == verdict(f"{answer:g} nats", said)
+        for target in question.locator("input, button, summary").all():
+            box = target.bounding_box()
+            assert box["height"] >= 24 and box["width"] >= 24
+    assert seen.complaints == seen.outside == []
+
+
+def test_a_choice_is_made_by_key_alone(visit, asked):
+    page = visit().open(asked({"question": "q", "answer": "b", "options": ["a", "b"]}))
+    status = page.get_by_role("status")
+    page.get_by_role("button", name="Compare").click()
+    assert status.inner_text() == "Make a guess first."
+    page.get_by_role("radio", name="a").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    assert status.inner_text() == "The answer is b. You guessed a."
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert status.inner_text() == "The answer is b. Your guess is right."
+
+
+def test_without_a_script_the_answer_unfolds(visit, asked):
+    page = visit(java_script_enabled=False).open(asked({"question": "q", "answer": 0.5}))
+    assert not page.get_by_role("button").is_visible() and not page.locator("data").is_visible()
+    page.locator("summary").click()
+    assert page.locator("data").is_visible() and page.locator("data").inner_text() == "0.5"
 
 
 def test_search_finds_a_chapter(site, visit):

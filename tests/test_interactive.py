@@ -3,18 +3,22 @@
 import html
 import io
 import json
+import math
 import re
 from base64 import b64decode
+from configparser import ConfigParser
+from pathlib import Path
 from unittest import mock
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dgmlib import interactive
-from dgmlib.interactive import explore
+from dgmlib.interactive import explore, predict
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +154,143 @@ def test_live_a_slider_is_a_widget(environment, monkeypatch):
     assert controls["sigma"].options == (("0.5", 0.5), ("2", 2.0)) and controls["sigma"].value == 0.5
     function(sigma=2.0, k=1)
     assert isinstance(shown.call_args.args[0], plt.Figure) and not plt.get_fignums()
+
+
+# --- guesses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(environment, monkeypatch):
+    """`predict` as in the book; returns its HTML and its text."""
+    environment(DGM_STATIC="1")
+    shown = mock.Mock()
+    monkeypatch.setattr(interactive, "display", shown)
+
+    def make(*args, **kwargs):
+        predict(*args, **kwargs)
+        assert shown.call_args.kwargs == {"raw": True}
+        return shown.call_args.args[0]["text/html"], shown.call_args.args[0]["text/plain"]
+
+    return make
+
+
+def test_a_question_hides_its_answer_and_unfolds_it_without_a_script(asked):
+    markup, text = asked("nats lost in < 5 steps", answer=torch.tensor(0.12345, dtype=torch.float64), unit="nats")
+    assert text == "nats lost in < 5 steps" and "nats lost in &lt; 5 steps</p>" in markup
+    still = markup[: markup.index("<script>")]
+    assert re.search(r"<details><summary[^>]*>The answer</summary><data>0.123 nats</data></details>", still)
+    assert still.count("0.12") == 2 and 'data-answer="0.12345"' in still  # folded, and for the script
+    assert '<div hidden role="group"' in still and '<label>Your guess <input type="number" step="any"' in still
+    assert "http" not in markup and "src=" not in markup
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(7, "7"), (np.float64(0.5), "0.5"), (123456, "123456"), (1234.56, "1235"), (-2e-7, "-2e-07"), (1e20, "1e+20")],
+)
+def test_an_answer_has_three_digits_or_all_before_the_point(asked, answer, told):
+    assert f"<data>{told}</data>" in asked("how many", answer=answer)[0]
+
+
+def test_a_choice_is_made_among_its_options(asked):
+    markup, _ = asked("which", answer='b "<"', options=["a", 'b "<"'])
+    assert markup.count('type="radio"') == 2 and "<data>b &quot;&lt;&quot;</data>" in markup
+    assert html.unescape(re.search('data-answer="([^"]*)"', markup)[1]) == 'b "<"'
+    name = re.search('data-predict="(\\w+)"', markup)[1]
+    assert markup.count(f'name="{name}"') == 2
+
+
+def test_what_is_compared_does_not_depend_on_the_answer(asked):
+    """nbval compares outputs at the smoke budget, where the answer is another one."""
+    config = ConfigParser()
+    config.read(Path(__file__).with_name("nbval_sanitize.cfg"))
+
+    def seen(**kwargs):
+        shown = asked("how much", **kwargs)
+        for section in config.sections():
+            shown = [re.sub(config[section]["regex"], config[section]["replace"], text) for text in shown]
+        return shown
+
+    assert seen(answer=0.25, unit="nats") == seen(answer=-3, unit="nats") != seen(answer=3, unit="bits")
+    assert seen(answer="yes", options=["yes", "no"]) == seen(answer="no", options=["yes", "no"])
+    assert asked("how much", answer=1) == asked("how much", answer=1) != asked("how much", answer=2)
+
+
+VERDICTS = [
+    (0.125, "0.125", "Your guess is right."),
+    (0.125, "0.12501", "Your guess is right."),
+    (0.125, "0.25", "Your guess is 0.125 too high, 2 times the answer."),
+    (0.125, "0.05", "Your guess is 0.075 too low; the answer is 2.5 times as large."),
+    (0.125, "0.13", "Your guess is 0.005 too high."),
+    (0.125, "-1.375", "Your guess is 1.5 too low."),
+    (0.125, "0", "Your guess is 0.125 too low."),
+    (0.0, "2", "Your guess is 2 too high."),
+    (-2, "-8", "Your guess is 6 too low, 4 times the answer."),
+    (0.125, "", None),
+]
+
+
+def verdict(told, said):
+    return f"The answer is {told}. {said}" if said else "Make a guess first."
+
+
+@pytest.mark.parametrize(("answer", "guess", "said"), VERDICTS)
+def test_live_a_question_is_a_widget(environment, monkeypatch, answer, guess, said):
+    environment()
+    shown = mock.Mock()
+    monkeypatch.setattr(interactive, "display", shown)
+    predict("how <much>", answer=answer, unit="nats")
+    asked, (typed, unit, button), told = (getattr(part, "children", part) for part in shown.call_args.args[0].children)
+    assert "how &lt;much&gt;" in asked.value and unit.value == "nats" and told.value == ""
+    typed.value = guess
+    button.click()
+    assert html.unescape(told.value) == verdict(f"{answer:g} nats", said)
+
+
+def test_live_a_choice_begins_with_none(environment, monkeypatch):
+    environment()
+    shown = mock.Mock()
+    monkeypatch.setattr(interactive, "display", shown)
+    predict("which", answer="b", options=("a", "b"))
+    _, row, told = shown.call_args.args[0].children
+    choice, _, button = row.children
+    said = []
+    for value in (None, "a", "b"):
+        choice.value = value
+        button.click()
+        said.append(told.value)
+    assert said == ["Make a guess first.", "The answer is b. You guessed a.", "The answer is b. Your guess is right."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"question": " ", "answer": 1}, ValueError, "question is ' ', expected words"),
+        ({"question": 3, "answer": 1}, TypeError, "question is"),
+        ({"question": "x"}, TypeError, "answer"),
+        ({"question": "x", "answer": math.nan}, ValueError, "answer is nan, expected a finite number"),
+        ({"question": "x", "answer": torch.tensor(math.inf)}, ValueError, "answer is inf, expected a finite number"),
+        ({"question": "x", "answer": None}, TypeError, "answer is a NoneType, expected a number"),
+        ({"question": "x", "answer": True}, TypeError, "answer is a bool, expected a number"),
+        ({"question": "x", "answer": "a"}, TypeError, "answer is a str, expected a number, or a text among options"),
+        ({"question": "x", "answer": torch.ones(2)}, TypeError, "answer is a Tensor, expected a number"),
+        ({"question": "x", "answer": 1, "unit": 1}, TypeError, "unit is"),
+        (
+            {"question": "x", "answer": "a", "options": ["b", "c"]},
+            ValueError,
+            "answer is 'a', expected one of 'b', 'c'",
+        ),
+        ({"question": "x", "answer": 1, "options": ["1", "2"]}, (TypeError, ValueError), "answer is 1, expected"),
+        ({"question": "x", "answer": "a", "options": ["a"]}, ValueError, r"options is \['a'\], expected at least two"),
+        ({"question": "x", "answer": "a", "options": ["a", "a"]}, ValueError, "expected at least two different"),
+        ({"question": "x", "answer": "a", "options": "ab"}, (TypeError, ValueError), "options is"),
+        (
+            {"question": "x", "answer": "a", "options": ["a", "b"], "unit": "m"},
+            ValueError,
+            "unit is 'm', expected none",
+        ),
+    ],
+)
+def test_a_question_that_would_not_do_is_refused(asked, arguments, error, message):
+    with pytest.raises(error, match=message):
+        asked(**arguments)
