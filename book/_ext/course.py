@@ -78,6 +78,13 @@ class Chapter:
         return self.notebook["metadata"].get("dgmlib", {})
 
     @property
+    def made(self) -> list[tuple[int, str, dict]]:
+        """What each check said when the chapter last ran: its cell, its line, the equation and the ids it rejected."""
+        outputs = [(i, output) for i, cell in enumerate(self.cells) for output in cell.get("outputs", [])]
+        marked = [(i, output, output.get("metadata", {}).get("dgmlib", {})) for i, output in outputs]
+        return [(i, "".join(output["data"]["text/plain"]), mark) for i, output, mark in marked if "check" in mark]
+
+    @property
     def code(self) -> list[tuple[int, str]]:
         return [(i, source(cell)) for i, cell in enumerate(self.cells) if cell["cell_type"] == "code"]
 

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from course import ITEMS, Course
 from docutils import nodes
-from pages import correction_checks, fill, function_link
+from pages import correction_checks, fill, function_link, mistake_anchor
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment.collectors.toctree import TocTreeCollector
@@ -96,7 +96,7 @@ def _reference(name: str, shown: nodes.Node, docname: str) -> addnodes.pending_x
 
 
 def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
-    """Anchors for headings, checks and items of the notes; a line of links under each equation; the page's foot."""
+    """Anchors for headings, checks and items of the notes; links of equations and of checks' lines; the page's foot."""
     env = app.env
     if not env.docname.startswith("chapters/"):
         return
@@ -112,6 +112,8 @@ def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
         if first in containers:
             containers[first]["ids"].append(f"check-{label}")
             _anchor(env, f"check-{chapter.slug}-{label}", f"check-{label}")
+    for cell, container in containers.items():
+        _link_checks(env, chapter, cell, container)
     for node in list(doctree.findall(nodes.raw)):
         if node.get("format") == "html" and (found := ITEMS.findall(node.astext())):
             ids = [f"note-{item}" for item in " ".join(found).split()]
@@ -124,6 +126,33 @@ def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
             logger.warning("a figure has no alternative text", location=image)
     if chapter.record:
         sections[0].append(_foot(chapter))
+
+
+def _link_checks(env, chapter, cell: int, container: nodes.Node) -> None:
+    """Each line of a check as a paragraph: the number of its equation, and the mistakes that it rejects, are links."""
+    told = [(text, made) for number, text, made in chapter.made if number == cell]
+    bundles = [node for node in container.findall(nodes.container) if node.get("nb_element") == "mime_bundle"]
+    for bundle in bundles:
+        if told and bundle.astext() == told[0][0]:
+            bundle.replace_self(_check_line(env, told[0][0], **told.pop(0)[1]))
+
+
+def _check_line(env, text: str, check: str, rejects: list[str]) -> nodes.Node:
+    line = nodes.paragraph(classes=["check-line"])
+    line += nodes.Text("✓ ")
+    if check in env.course.equations:
+        number = nodes.inline("", f"({check})")
+        options = {"refdomain": "math", "reftype": "eq", "reftarget": check, "refexplicit": False, "refwarn": True}
+        line += [addnodes.pending_xref("", number, refdoc=env.docname, **options), nodes.Text(" ")]
+    said, rejecting, wrong = text.removeprefix("✓ ").rpartition("; rejects ") if rejects else (text[2:], "", "")
+    line += nodes.Text(said + rejecting)
+    for i, (id, form) in enumerate(zip(rejects, wrong.split("; "), strict=True) if rejects else ()):
+        name, bracket, value = form.rpartition(" (") if form.endswith(")") and " (" in form else (form, "", "")
+        target = mistake_anchor(env.course, id)
+        shown = nodes.inline("", name)
+        line += [nodes.Text("; ")] * bool(i) + [_reference(target, shown, env.docname) if target else shown]
+        line += nodes.Text(bracket + value)
+    return line
 
 
 def _equation_links(env, label: str) -> nodes.Node:
@@ -205,7 +234,10 @@ def shown(env, docname: str) -> str:
     chapter = course.chapters[Path(docname).name.split("_")[0]]
     links = [(label, course.implementing(label), course.checked_in(label)) for label in chapter.equations]
     severities = [course.notes.get(correction.id) for correction in chapter.corrections]
-    return repr((links, severities, course.plan, [(other.slug, other.title) for other in course.chapters.values()]))
+    mistakes = [mistake_anchor(course, id) for _, _, made in chapter.made for id in made["rejects"]]
+    return repr(
+        (links, mistakes, severities, course.plan, [(other.slug, other.title) for other in course.chapters.values()])
+    )
 
 
 def note_reading(app: Sphinx, env, docnames: list[str]) -> None:

@@ -42,6 +42,14 @@ def correction_checks(course: Course, chapter: str, labels: Iterable[str]) -> st
     return ", ".join(f"{{eq}}`{i}`" if i in course.equations else check_link(chapter, i, f"`{i}`") for i in labels)
 
 
+def mistake_anchor(course: Course, id: str) -> str | None:
+    """Where a known mistake is told: in the museum, or among the corrections; None where it is a check's own."""
+    museum = importlib.import_module("dgmlib.bugs").by_chapter().values()
+    if any(id in slips or any(id == bug.id for one in subjects for bug in one.bugs) for subjects, slips in museum):
+        return f"museum-bug-{id.lower()}"
+    return f"correction-{id.lower()}" if any(id == one.id for one in course.corrections) else None
+
+
 def function_link(name: str) -> str:
     shown = name.removeprefix("dgmlib.")
     unlisted = name.startswith("dgmlib.bugs.") or any(part.startswith("_") for part in name.split("."))
@@ -203,8 +211,12 @@ def bug_museum(course: Course) -> Iterator[str]:
         named = [k for k, chapter in course.chapters.items() if any(f'"{id}"' in code for _, code in chapter.code)]
         return [f"a check of chapter {number}" for number in named]
 
+    anchored: set[str] = set()
+
     def entry(known: Any, id: str, parts: dict[str, str], seen: list[str]) -> Iterator[str]:
-        yield f"- **{plain(known.name)}** (`{id}`). {plain(known.story)}"
+        target = f"(museum-bug-{id.lower()})=\n  " if id not in anchored else ""  # some stand under two functions
+        anchored.add(id)
+        yield f"- {target}**{plain(known.name)}** (`{id}`). {plain(known.story)}"
         yield from (f"  - *{part}:* {plain(text)}" for part, text in parts.items())
         yield f"  - *Seen by:* {', '.join(seen)}"
 
