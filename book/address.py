@@ -25,7 +25,7 @@ def first_cell(url: str | None = None) -> str:
         missing, remedy = "", f'%pip install -q "git+{url}"'
     return (
         f"try:\n    import dgmlib\nexcept ModuleNotFoundError{missing}:\n    {remedy}\n"
-        "from dgmlib.notebook import check, diagnose, explore, setup, show_source\n\nrun = setup()"
+        "from dgmlib.notebook import check, diagnose, explore, predict, setup, show_source\n\nrun = setup()"
     )
 
 

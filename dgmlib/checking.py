@@ -13,6 +13,7 @@ from IPython.display import display
 from torch import Tensor
 
 from dgmlib import bugs
+from dgmlib.core import checked
 
 
 def in_kernel() -> bool:
@@ -234,6 +235,7 @@ class Check:
             say(line)
 
 
+@checked
 def in_words(key: str) -> str:
     """A wrong form by its name in the museum; a name of the check's own as it is.
 

@@ -81,12 +81,15 @@ def explore(draw: Callable[..., Figure], *, alt: str, **sliders: Iterable[Any]) 
         sliders: the values that each slider stops at; the first frame uses the first of each.
 
     Raises: ValueError (no values, an `alt` that names no slider, frames too many, too heavy or of several sizes),
-        TypeError (`draw` returns no figure).
+        TypeError (no values to stop at, `draw` returns no figure).
 
     >>> explore(lambda: None, alt="a line")
     Traceback (most recent call last):
     ValueError: sliders is {}, expected at least one keyword with the values it stops at
     """
+    for name, values in sliders.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(f"{name} is {values!r}, expected the values that its slider stops at")
     stops = {name: list(values) for name, values in sliders.items()}
     if not stops or not all(stops.values()):
         raise ValueError(f"sliders is {stops}, expected at least one keyword with the values it stops at")
@@ -223,6 +226,8 @@ def predict(question: str, *, answer: Any, unit: str = "", options: Sequence[str
             raise ValueError(f"options is {options!r}, expected at least two different texts")
         if unit:
             raise ValueError(f"unit is {unit!r}, expected none beside options")
+        if not isinstance(answer, str):
+            raise TypeError(f"answer is a {type(answer).__name__}, expected a text among options")
         need_option("answer", answer, tuple(options))
         told = answer
     else:

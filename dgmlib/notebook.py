@@ -57,6 +57,7 @@ class Run:
     budget: str
     seed: int
 
+    @checked
     def generator(self, stream: int = 0, device: torch.device | str | None = None) -> torch.Generator:
         """A generator on `device` (the run's own by default), seeded by the run's seed and `stream`.
 
@@ -237,6 +238,7 @@ def _pattern(mine: list[Tensor], right: list[Tensor]) -> str:
 # --- shown source ---------------------------------------------------------------------------------------------------
 
 
+@checked
 def show_source(obj: Callable[..., Any]) -> None:
     """Show the real source of a function, method or class, its docstrings cut to their first paragraph.
 
@@ -255,12 +257,15 @@ def show_source(obj: Callable[..., Any]) -> None:
     display({"text/markdown": source_markdown(source)}, raw=True, metadata={"dgmlib": {"source": source}})
 
 
+@checked
 def source_markdown(source: str) -> str:
-    """What `show_source` shows of "module:qualname", as Markdown. Raises ImportError, AttributeError.
+    """What `show_source` shows of "module:qualname", as Markdown. Raises ValueError, ImportError, AttributeError.
 
     >>> source_markdown("dgmlib.core:data_parallel").splitlines()[:2]
     ['```python', 'def data_parallel() -> tuple[int, int]:']
     """
+    if source.count(":") != 1:
+        raise ValueError(f"source is {source!r}, expected 'module:qualname'")
     module, qualname = source.split(":")
     code = textwrap.dedent(inspect.getsource(attrgetter(qualname)(import_module(module))))
     lines = code.splitlines()

@@ -39,6 +39,11 @@ def code(source: str, count: int, outputs: list[dict] | None = None, **metadata)
     return {"cell_type": "code", "execution_count": count, "metadata": metadata, "outputs": outputs, "source": source}
 
 
+def check_output(line: str, label: str, rejects: list[str]) -> dict:
+    metadata = {"dgmlib": {"check": label, "rejects": rejects}}
+    return {"output_type": "display_data", "metadata": metadata, "data": {"text/plain": line}}
+
+
 def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
     """A chapter with an equation for each habit of a real one: links, checks, corrections, a figure, an exercise."""
     items = [row["id"] for row in HOMES.get(number, []) if row["id"][0] != "E"][:5]
@@ -50,6 +55,18 @@ def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
         "metadata": {},
         "data": {"image/png": PIXEL, "text/plain": "<Figure size 1x1 with 1 Axes>"},
     }
+    rejects = ["kl-reversed", "stub-turned", *(row["id"] for row in errata[:1]), "its-own"]
+    named = [
+        "turned N(0, I) (2.000)",
+        "turned (broken in 2 of 3 cases)",
+        *("an erratum" for _ in errata[:1]),
+        "its own",
+    ]
+    said = [
+        check_output("✓ discrete: 1.000 = 1.000; rejects " + "; ".join(named), label, rejects),
+        check_output("✓ 1.000 = 1.000", f"{label}-b", []),
+        check_output("✓ of no equation: 1.000 = 1.000", "ref-stub", []),
+    ]
     cells = [
         markdown(f"# {title}?\n\n{before} See {{cite}}`cover2006elements` and {{chapter}}`01`."),
         code(FIRST_CELL, 1),
@@ -57,7 +74,11 @@ def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
             f"## The law of $p_{{{int(number)}}}(x\\mid z)$ | a *bar*\n\n<!-- {' '.join(items)} -->\n\nAs all know,"
         ),
         markdown(f"$$\n\\E[x] = {int(number)}\n$$ ({label})\n\n### Again\n\n$$ \\KL = 0 $$ ({label}-b)\n\nand so on."),
-        code(f'check.equal("{label}", 1, 1, wrong={{"kl-reversed": 2}})\ncheck.chain(f"{label}-b by {{1}}", [1])', 2),
+        code(
+            f'check.equal("{label}", 1, 1, wrong={{"kl-reversed": 2}})\ncheck.chain(f"{label}-b by {{1}}", [1])',
+            2,
+            said,
+        ),
         code("plot()", 3, [figure], mystnb={"image": {"alt": "A stub's figure"}}),
         markdown(f":::{{prf:theorem}}\n:label: thm-{number}\nTrue by {{eq}}`{label}`.\n:::"),
         markdown(f":::{{exercise}}\n:label: ex-{number}\nProve {{eq}}`{label}`.\n:::"),
@@ -234,6 +255,31 @@ def test_notes_page_lists_every_heading_and_counts(thirty):
     assert f"So far {len(done)} of {total} items are treated." in page.text
     for row in (row for rows in HOMES.values() for row in rows):
         assert " ".join(row["heading"].split()) in page.text
+
+
+def test_a_checks_line_begins_with_its_equation_and_leads_to_the_mistakes(thirty):
+    path = thirty / "chapters" / f"{PLAN[0]['number']}_{PLAN[0]['slug']}.html"
+    lines = re.findall(r'<p class="check-line">(.*?)</p>', path.read_text("utf-8"), re.DOTALL)
+    links = [re.findall(r'href="([^"]*)"[^>]*>(.*?)</a>', line) for line in lines]
+    text = [re.sub("<[^>]+>", "", line) for line in lines]
+    erratum = next(row["id"] for row in HOMES["01"] if row["severity"])
+    assert text == [
+        "✓ (1.1) discrete: 1.000 = 1.000; rejects turned N(0, I) (2.000); turned (broken in 2 of 3 cases); "
+        "an erratum; its own",
+        "✓ (1.2) 1.000 = 1.000",
+        "✓ of no equation: 1.000 = 1.000",
+    ]
+    assert [[url.partition("#")[::2] for url, _ in line] for line in links] == [
+        [
+            ("", "equation-eq-stub-01"),
+            ("../book/bugs.html", "museum-bug-kl-reversed"),
+            ("../book/bugs.html", "museum-bug-stub-turned"),
+            ("", f"correction-{erratum}"),
+        ],
+        [("", "equation-eq-stub-01-b")],
+        [],
+    ]
+    assert "turned N(0, I)" in links[0][1][1] and "mime" not in lines[0]
 
 
 def test_corrections_page_carries_each_correction_once(thirty):

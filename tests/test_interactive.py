@@ -280,7 +280,7 @@ def test_live_a_choice_begins_with_none(environment, monkeypatch):
             ValueError,
             "answer is 'a', expected one of 'b', 'c'",
         ),
-        ({"question": "x", "answer": 1, "options": ["1", "2"]}, (TypeError, ValueError), "answer is 1, expected"),
+        ({"question": "x", "answer": 1, "options": ["1", "2"]}, TypeError, "answer is a int, expected a text"),
         ({"question": "x", "answer": "a", "options": ["a"]}, ValueError, r"options is \['a'\], expected at least two"),
         ({"question": "x", "answer": "a", "options": ["a", "a"]}, ValueError, "expected at least two different"),
         ({"question": "x", "answer": "a", "options": "ab"}, (TypeError, ValueError), "options is"),

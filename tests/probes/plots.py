@@ -16,4 +16,5 @@ CALLS = {
         plots.density_2d,
         {"ax": AX, "log_prob": data.ring().log_prob, "extent": (-4.0, 4.0, -4.0, 4.0), "n": 8, "color": "data"},
     ),
+    "palette_png": (plots.palette_png, {"figure": AX.figure, "bbox_inches": "tight"}),
 }
