@@ -15,6 +15,7 @@ from typing import TextIO
 
 from course import ITEMS, Course
 from docutils import nodes
+from folds import setup_folds
 from pages import correction_checks, fill, function_link, mistake_anchor
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -325,6 +326,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", fill_page)
     app.connect("doctree-read", finish_chapter)
     app.connect("autodoc-process-docstring", escape_docstring, priority=400)  # before napoleon
+    setup_folds(app)
     app.connect("env-updated", forget_course)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", end)
