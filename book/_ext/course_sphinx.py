@@ -99,6 +99,9 @@ def _reference(name: str, shown: nodes.Node, docname: str) -> addnodes.pending_x
 def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
     """Anchors for headings, checks and items of the notes; links of equations and of checks' lines; the page's foot."""
     env = app.env
+    if env.docname == env.config.root_doc:
+        planned = [row for row in env.course.plan if row["number"] not in env.course.chapters]
+        _searchable(doctree, {f"chapter-{row['number']}": keywords(row) for row in planned})
     if not env.docname.startswith("chapters/"):
         return
     chapter = env.course.chapters[Path(env.docname).name.split("_")[0]]
@@ -107,6 +110,10 @@ def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
     ]
     for i, section in enumerate(sections):  # directives such as exercises hold sections that are no headings
         _anchor(env, f"{chapter.slug}-s{i}", section["ids"][0])
+    row = next((row for row in env.course.plan if row["number"] == chapter.number), None)
+    if row:
+        _searchable(doctree, {"": keywords(row)})
+    _shorten(env, env.docname)
     containers = {node["cell_index"]: node for node in doctree.findall(nodes.container) if "cell_index" in node}
     for label in dict.fromkeys(check.label for check in chapter.checks):
         first = next(check.place.cell for check in chapter.checks if check.label == label)
@@ -154,6 +161,32 @@ def _check_line(env, text: str, check: str, rejects: list[str]) -> nodes.Node:
         line += [nodes.Text("; ")] * bool(i) + [_reference(target, shown, env.docname) if target else shown]
         line += nodes.Text(bracket + value)
     return line
+
+
+def _searchable(doctree: nodes.document, words: dict[str, list[str]]) -> None:
+    """Main entries of the search index by anchor: a query that equals one finds its page first."""
+    entries = [("single", word, anchor, "main", None) for anchor, listed in words.items() for word in listed]
+    doctree.next_node(nodes.section).append(addnodes.index(entries=entries))
+
+
+def keywords(row: dict[str, str]) -> list[str]:
+    """What a chapter is looked up by: its short title and its key words, in American spelling too.
+
+    >>> keywords({"title": "Optimisation", "keywords": "SGD; initialisation"})
+    ['Optimisation', 'SGD', 'initialisation', 'Optimization', 'initialization']
+    """
+    words = [row["title"], *filter(None, map(str.strip, row["keywords"].split(";")))]
+    return list(
+        dict.fromkeys([*words, *(re.sub("(?<=[^aeiou])is(?=ation|ed|ing|e\\b)", "iz", word) for word in words)])
+    )
+
+
+def _shorten(env, docname: str) -> None:
+    """The contents show a title's first half; the page and the search show all of it."""
+    for title in [env.titles[docname], next(env.tocs[docname].findall(nodes.reference), None)]:
+        text = title and title.next_node(nodes.Text)
+        if text and ": " in text:
+            text.parent.children[text.parent.index(text) :] = [nodes.Text(text.partition(": ")[0])]
 
 
 def _equation_links(env, label: str) -> nodes.Node:

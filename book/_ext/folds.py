@@ -61,7 +61,7 @@ def _summary(kind: str, number: int, notebook: list[dict]) -> str:
 
 
 def proof_summary(outputs: list[dict]) -> str:
-    """"✓ checked 3 ways, rejects 2 known mistakes", counted from what the cell's checks left.
+    """ "✓ checked 3 ways, rejects 2 known mistakes", counted from what the cell's checks left.
 
     >>> made = {"check": "eq-kl", "rejects": ["E0-40", "kl-mean"]}
     >>> proof_summary([{"metadata": {"dgmlib": made}}, {"metadata": {"dgmlib": {"check": "eq-kl", "rejects": []}}}])
@@ -105,7 +105,5 @@ def _stand_in_for_the_link(cell: nodes.container, ids: list[str]) -> None:
 
 
 def setup_folds(app: Sphinx) -> None:
-    app.add_node(
-        Fold, html=(open_fold, close_fold), latex=(pass_by, pass_by), text=(pass_by, pass_by)
-    )
+    app.add_node(Fold, html=(open_fold, close_fold), latex=(pass_by, pass_by), text=(pass_by, pass_by))
     app.connect("doctree-read", fold_cells, priority=600)  # after the chapter has its links and anchors

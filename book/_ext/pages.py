@@ -11,6 +11,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+import samples
 from course import Course, Place
 
 from dgmlib import results
@@ -259,7 +260,7 @@ def chapter_table(course: Course) -> Iterator[str]:
             seconds = chapter.record.get("seconds") if chapter else None
             lines.append(
                 [
-                    f"{{chapter}}`{row['number']}`",
+                    f'<span id="chapter-{row["number"]}"></span>{{chapter}}`{row["number"]}`',
                     row["question"],
                     row["needs"].replace(" ", ", ") or "–",
                     f"{max(1, round(chapter.words / WORDS_PER_MINUTE))} min" if chapter else "–",
@@ -268,6 +269,31 @@ def chapter_table(course: Course) -> Iterator[str]:
             )
         yield f"### {part}\n"
         yield from table(["chapter", "question", "needs", "to read", "to run"], lines)
+
+
+PATHS = {
+    "One weekend": ("01 03 06 09 12 14 20 22", "one chapter of each family. Skip the exercises, predict every figure."),
+    "Straight to diffusion": ("01 02 03 06 08 09 20 22 24", "what the chapter on diffusion stands on, and no more."),
+    "In the order of the notes": (
+        "01 04 05 03 06 08 09 12 13 14 15 16 17 18 19 20 21 22 23 28",
+        "the course beside the notes it grew out of.",
+    ),
+    "Without likelihoods": (
+        "01 02 14 15 16 17 18 20 21 24 28",
+        "models judged by a critic, by an energy's slope, or by their samples alone.",
+    ),
+}
+
+
+def paths(course: Course) -> Iterator[str]:
+    """Three ways through the chapters that are written; a way with fewer than four of its own waits for them."""
+    walked = {name: [n for n in numbers.split() if n in course.chapters] for name, (numbers, _) in PATHS.items()}
+    for name in [name for name, numbers in walked.items() if len(numbers) >= 4][:3]:
+        yield f"{name}\n: {{chapter}}`{' '.join(walked[name])}`: {PATHS[name][1]}\n"
+
+
+def landing_samples(course: Course) -> Iterator[str]:
+    yield samples.strip(course)
 
 
 def chapter_graph(course: Course) -> Iterator[str]:
@@ -327,6 +353,8 @@ GENERATED: dict[str, Callable[[Course], Iterator[str]]] = {
     "api": api,
     "chapter-table": chapter_table,
     "chapter-graph": chapter_graph,
+    "paths": paths,
+    "samples": landing_samples,
 }
 MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
 
