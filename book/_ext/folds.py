@@ -1,4 +1,4 @@
-"""What a page keeps folded: proofs, solutions, plumbing and the code of figures, each under a line that says what it is.
+"""What a page keeps folded: proofs, solutions, plumbing, code of figures; each under a line that says what it is.
 
 Plain `<details>`: they work by mouse, by key and for screen readers, and open without script when a link leads inside.
 """
