@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 from address import first_cell, is_first_cell
-from course import Chapter, Course, read_chapter, source
+from course import Chapter, Course, read_chapter, read_corrections, source
 
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course(ROOT)
-TAGS = {"nbval-ignore-output", "hide-input"}
+TAGS = {"nbval-ignore-output", "build", "hide-cell", "hide-input", "proof", "solution", "starter"}
 MEASURED = re.compile(r"\d\.\d{2,}|\de[-+]\d")
 RESULT = {"title", "model", "parameters", "data", "measure", "ours", "also", "table", "minutes"}
 RESULT |= {"seed", "command", "commit", "device", "threads", "versions", "date"}
@@ -59,31 +59,6 @@ def cell_faults(number: int, cell: dict) -> list[str]:
     return found
 
 
-def exercise_faults(chapter: Chapter) -> list[str]:
-    """Each exercise has a folded solution; a solution in code has starter code before it."""
-    found = []
-    named = {}
-    for name, _, body, cell in chapter.directives:
-        if name in ("exercise", "exercise-start"):
-            label = re.search(r"^:label:\s*(\S+)", body, re.M)
-            named[label[1] if label else f"unlabelled, cell {cell}"] = cell
-    solved = {
-        argument: (name, body, cell) for name, argument, body, cell in chapter.directives if name.startswith("solution")
-    }
-    for label, begins in named.items():
-        if label not in solved:
-            found.append(f"exercise {label}: no solution")
-            continue
-        name, body, cell = solved[label]
-        if "dropdown" not in body:
-            found.append(f"exercise {label}: its solution is not folded (:class: dropdown)")
-        if name == "solution-start" and not any(begins < i < cell for i, _ in chapter.code):
-            found.append(f"exercise {label}: no starter code before its solution")
-    if chapter.number.isdigit() and len(named) < 5:
-        found.append(f"{len(named)} exercises, at least 5")
-    return found
-
-
 def faults(chapter: Chapter, course: Course) -> list[str]:
     """Everything that keeps a chapter from being published, one sentence each."""
     found = [fault for number, cell in enumerate(chapter.cells) for fault in cell_faults(number, cell)]
@@ -92,18 +67,22 @@ def faults(chapter: Chapter, course: Course) -> list[str]:
         found.append("its first code cell is not the one all chapters share")
     if [cell["execution_count"] for cell in code] != list(range(1, len(code) + 1)):
         found.append("not run from top to bottom in one go")
-    compared = [cell for cell in code if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
+    family = course.family(chapter.number)
+    compared = [cell for part in family for cell in part.cells if cell["cell_type"] == "code"]
+    compared = [cell for cell in compared if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
     telling = sum(bool(MEASURED.search(printed(cell))) for cell in compared)
-    if telling < 8:
+    if telling < 8 and not chapter.is_companion:
         found.append(f"{telling} compared cells print measured digits, at least 8")
-    if (controls := sum(bool(check.wrong) for check in chapter.checks)) < 4:
+    controls = sum(bool(check.wrong) for part in family for check in part.checks)
+    if controls < 4 and not chapter.is_companion:
         found.append(f"{controls} checks reject a wrong form, at least 4")
     if (size := chapter.path.stat().st_size) > 700_000:
         found.append(f"{size // 1000} KB, at most 700")
     planned = {row["number"]: row["slug"] for row in course.plan}
     if chapter.number.isdigit() and chapter.slug != f"{chapter.number}_{planned.get(chapter.number)}":
         found.append("its name is not the one in book/chapters.csv")
-    here = {item for item, places in course.treated.items() if any(p.chapter == chapter.slug for p in places)}
+    slugs = {part.slug for part in family}
+    here = {item for item, places in course.treated.items() if any(place.chapter in slugs for place in places)}
     for item, row in course.notes.items():
         if row["chapter"] != chapter.number:
             continue
@@ -112,7 +91,7 @@ def faults(chapter: Chapter, course: Course) -> list[str]:
         decisive = row["severity"] in ("false", "misleading") or row["kind"] in ("equation", "derivation")
         if decisive and not course.settled(item):
             found.append(f"{item} is neither checked nor tested")
-    return found + exercise_faults(chapter)
+    return found
 
 
 @pytest.mark.parametrize("chapter", COURSE.chapters.values(), ids=lambda chapter: chapter.slug)
@@ -126,12 +105,24 @@ def test_indexes_have_no_gap():
 
 def test_contents_list_every_chapter():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]
+    entries = [entry for part in contents["parts"] for entry in part["chapters"]]
+    files = [listed["file"] for entry in entries for listed in [entry, *entry.get("sections", [])]]
+    for entry in entries:
+        number = re.match(r"chapters/(\d+|[A-Z])_|", entry["file"])[1]
+        assert all(re.match(rf"chapters/{number}[a-z]_", below["file"]) for below in entry.get("sections", []))
     assert [file for file in files if file.startswith("chapters/")] == [
         f"chapters/{chapter.slug}" for chapter in COURSE.chapters.values()
     ]
     pages = {path.stem for path in (ROOT / "book").glob("*.md")}
     assert {Path(file).name for file in files if file.startswith("book/")} | {"index"} >= pages - {"README"}
+
+
+def test_corrections_are_typeset():
+    """No TeX stands outside of mathematics, where a page would show it raw, and no mathematics is left open."""
+    for correction in COURSE.corrections:
+        for text in (correction.quote, correction.body):
+            prose = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", "", text, flags=re.DOTALL)
+            assert not re.search(r"\\[a-zA-Z]|[_^]\{|\$", prose), correction.id
 
 
 def test_plan_needs_only_earlier_chapters():
@@ -186,6 +177,67 @@ def test_tracked_tree_is_light():
     assert size < 24e6
 
 
+# --- companions and corrections ---------------------------------------------------------------------------------------
+
+
+def small_course(root: Path, correction: str) -> Course:
+    """Chapter 03, whose companion defines, treats and checks, and a file of corrections."""
+    (root / "chapters").mkdir()
+    (root / "book" / "corrections").mkdir(parents=True)
+    for name in ("notes.csv", "chapters.csv"):
+        (root / "book" / name).symlink_to(ROOT / "book" / name)
+    check = {"cell_type": "code", "metadata": {}, "source": 'check.equal("eq-more", 1, 1)'}
+    check |= {"execution_count": 1, "outputs": []}
+    more = {"cell_type": "markdown", "metadata": {}, "source": "# More\n\n## Here\n<!-- N3-065 -->\n$$ 1 $$ (eq-more)"}
+    for name, cells in {"03_x": [], "03b_more": [more, check]}.items():
+        (root / "chapters" / f"{name}.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
+    (root / "book" / "corrections" / "03.md").write_text(correction)
+    return Course(root)
+
+
+CORRECTION = "## E3-020\n\n> “so”\n\n<!-- N3-066 -->\nNot so.\n\nCheck: eq-more\n"
+
+
+def test_a_companion_and_a_file_of_corrections_count_for_their_chapter(tmp_path):
+    course = small_course(tmp_path, CORRECTION)
+    assert list(course.chapters) == ["03", "03b"]
+    assert [chapter.slug for chapter in course.family("03")] == ["03_x", "03b_more"]
+    assert course.chapters["03b"].is_companion and course.chapters["03b"].home == "03"
+    (correction,) = course.corrections
+    assert (correction.quote, correction.body, correction.checks) == ("“so”", "Not so.", ("eq-more",))
+    place = course.equations["eq-more"]
+    assert course.treated == {"N3-065": [place], "E3-020": [place], "N3-066": [place]}
+    assert course.settled("E3-020") and course.settled("N3-065") and not course.settled("N3-066")
+    assert course.problems() == []
+    found = "\n".join(faults(course.chapters["03"], course))
+    assert "E3-020" not in found and "N3-065" not in found and "N3-067 has its home here" in found
+    assert "at least" not in "\n".join(faults(course.chapters["03b"], course))
+
+
+def test_gaps_of_companions_and_corrections_are_named(tmp_path):
+    course = small_course(tmp_path, CORRECTION + CORRECTION.replace("eq-more", "eq-other"))
+    del course.chapters["03"]
+    assert course.problems() == [
+        "book/corrections/03.md: E3-020 names the check eq-other, which neither its chapter nor a companion of it runs",
+        "book/corrections: E3-020 stands twice",
+        "chapters/03b_more: a companion of 03, which is not written",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("Some words.\n" + CORRECTION, "begins with 'Some', expected a heading"),
+        (CORRECTION.replace("> ", ""), "E3-020 is not a quotation"),
+        ("## E3-020\n\n> “so”\n\nCheck: eq-more\n\n## E3-021\n\n> “so”\n", "E3-021 is not a quotation"),
+    ],
+)
+def test_a_correction_that_is_none_is_refused(tmp_path, text, complaint):
+    (tmp_path / "03.md").write_text(text)
+    with pytest.raises(ValueError, match=rf"03\.md: .*{complaint}"):
+        read_corrections(tmp_path / "03.md")
+
+
 # --- the inspector itself ---------------------------------------------------------------------------------------------
 
 
@@ -204,9 +256,6 @@ def bad_chapter(path: Path) -> Chapter:
                 {"output_type": "display_data", "data": {"image/png": "", "text/html": "<img src=x>"}},
             ],
         },
-        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-none\nProve it.\n:::"},
-        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-bad\nCode it.\n:::"},
-        {"cell_type": "markdown", "metadata": {}, "source": ":::{solution-start} ex-bad\n:::"},
     ]
     path.write_text(json.dumps({"cells": cells, "metadata": {"padding": "x" * 700_000}}))
     return read_chapter(path)
@@ -215,7 +264,7 @@ def bad_chapter(path: Path) -> Chapter:
 def test_the_inspector_sees_every_fault(tmp_path):
     course = Course(ROOT)
     bad = bad_chapter(tmp_path / "03_bad.ipynb")
-    course.chapters, course.tests = {"03": bad}, []  # in the place of the real ones
+    course.chapters, course.tests, course.corrections = {"03": bad}, [], []  # in the place of the real ones
     found = "\n".join(faults(bad, course))
     for complaint in [
         "tags ['raises-exception']",
@@ -225,10 +274,6 @@ def test_the_inspector_sees_every_fault(tmp_path):
         "without mystnb.image.alt",
         "an <img> without alt",
         "a path of the machine",
-        "exercise ex-none: no solution",
-        "exercise ex-bad: its solution is not folded",
-        "exercise ex-bad: no starter code",
-        "2 exercises",
         "not the one all chapters share",
         "not run from top to bottom",
         "0 compared cells",

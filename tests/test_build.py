@@ -15,9 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = list(csv.DictReader((ROOT / "book" / "chapters.csv").open(encoding="utf-8")))
-HOMES = {}
+HOMES, NOTES = {}, set()
 for row in csv.DictReader((ROOT / "book" / "notes.csv").open(encoding="utf-8")):
     HOMES.setdefault(row["chapter"], []).append(row)
+    NOTES.add(row["id"])
 FIRST_CELL = "from dgmlib.notebook import check"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 RECORD = {
@@ -28,6 +29,9 @@ RECORD = {
     "seconds": 42,
     "date": "2026-01-02",
 }
+
+
+COMPANIONS = {"09"}
 
 
 def markdown(text: str) -> dict:
@@ -45,9 +49,8 @@ def check_output(line: str, label: str, rejects: list[str]) -> dict:
 
 
 def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
-    """A chapter with an equation for each habit of a real one: links, checks, corrections, a figure, an exercise."""
+    """A chapter with an equation for each habit of a real one: links, checks, a figure, an exercise."""
     items = [row["id"] for row in HOMES.get(number, []) if row["id"][0] != "E"][:5]
-    errata = [row for row in HOMES.get(number, []) if row["severity"]]
     label = f"eq-stub-{number}"
     before = f"It continues {{eq}}`eq-stub-{after}` and the {{prf:ref}}`thm-{after}`." if after else "It begins."
     figure = {
@@ -68,7 +71,7 @@ def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
         check_output("✓ of no equation: 1.000 = 1.000", "ref-stub", []),
     ]
     cells = [
-        markdown(f"# {title}?\n\n{before} See {{cite}}`cover2006elements` and {{chapter}}`01`."),
+        markdown(f"# {title}: why?\n\n{before} See {{cite}}`cover2006elements` and {{chapter}}`01`."),
         code(FIRST_CELL, 1),
         markdown(
             f"## The law of $p_{{{int(number)}}}(x\\mid z)$ | a *bar*\n\n<!-- {' '.join(items)} -->\n\nAs all know,"
@@ -82,12 +85,29 @@ def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
         code("plot()", 3, [figure], mystnb={"image": {"alt": "A stub's figure"}}),
         markdown(f":::{{prf:theorem}}\n:label: thm-{number}\nTrue by {{eq}}`{label}`.\n:::"),
         markdown(f":::{{exercise}}\n:label: ex-{number}\nProve {{eq}}`{label}`.\n:::"),
-        markdown(f":::{{solution}} ex-{number}\n:class: dropdown\nEasy.\n:::"),
+        markdown(":::{dropdown} Solution\nEasy.\n:::"),
     ]
-    for row in errata[:1] + [row for row in errata if row["severity"] == "typo"][:1]:
-        body = f"“stub {number}”\n\nNot so: $x_{{{int(number)}}}$ | holds.\n\nCheck: {label}"
-        cells.append(markdown(f":::{{correction}} {row['id']}\n{body}\n:::"))
     return cells
+
+
+def companion_cells(number: str) -> list[dict]:
+    """A companion with an equation of its own."""
+    label = f"eq-more-{number}"
+    return [
+        markdown(f"# More of {number}: what else?\n\nIt continues {{eq}}`eq-stub-{number}`."),
+        code(FIRST_CELL, 1),
+        markdown(f"## Again\n\n$$ 1 = 1 $$ ({label})"),
+        code(f'check.equal("{label}", 1, 1)', 2),
+    ]
+
+
+def corrections_of(number: str) -> str:
+    """A correction of a statement and one of a slip, if the chapter has both."""
+    errata = [row for row in HOMES.get(number, []) if row["severity"]]
+    return "\n".join(
+        f"## {row['id']}\n\n> “stub {number}”\n\nNot so: $x_{{{int(number)}}}$ | holds.\n\nCheck: eq-stub-{number}\n"
+        for row in errata[:1] + [row for row in errata[1:] if row["severity"] == "typo"][:1]
+    )
 
 
 def write_chapter(root: Path, slug: str, cells: list[dict]) -> None:
@@ -102,21 +122,29 @@ def write_chapter(root: Path, slug: str, cells: list[dict]) -> None:
 
 def stub_book(root: Path, rows: list[dict]) -> None:
     """A tree with the real book/ and configuration, and stub chapters, library and tests."""
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("results", "__pycache__"))
+    shutil.copytree(
+        ROOT / "book", root / "book", ignore=shutil.ignore_patterns("results", "corrections", "__pycache__")
+    )
     shutil.copy(ROOT / "_config.yml", root)
-    for folder in ("chapters", "dgmlib/bugs", "tests", "book/results"):
+    for folder in ("chapters", "dgmlib/bugs", "tests", "book/results", "book/corrections"):
         (root / folder).mkdir(parents=True)
     pages = [page.group(1) for page in re.finditer(r"- file: (book/\w+)", (ROOT / "_toc.yml").read_text("utf-8"))]
     toc = ["format: jb-book", "root: book/index", "parts:"]
     for part in dict.fromkeys(row["part"] for row in rows):
         toc += [f"  - caption: {part}", "    numbered: true", "    chapters:"]
-        toc += [f"      - file: chapters/{row['number']}_{row['slug']}" for row in rows if row["part"] == part]
+        for row in (row for row in rows if row["part"] == part):
+            toc.append(f"      - file: chapters/{row['number']}_{row['slug']}")
+            if row["number"] in COMPANIONS:
+                toc += ["        sections:", f"          - file: chapters/{row['number']}b_more"]
     toc += ["  - caption: Indexes", "    chapters:", *(f"      - file: {page}" for page in pages)]
     (root / "_toc.yml").write_text("\n".join(toc) + "\n", encoding="utf-8")
     functions, previous = [], None
     for row in rows:
         number = row["number"]
         write_chapter(root, f"{number}_{row['slug']}", stub_cells(number, row["title"], previous))
+        (root / "book" / "corrections" / f"{number}.md").write_text(corrections_of(number), encoding="utf-8")
+        if number in COMPANIONS:
+            write_chapter(root, f"{number}b_more", companion_cells(number))
         functions.append(
             f'def stub_{number}(x: int) -> int:\n    """A stub. Implements :eq:`eq-stub-{number}`."""\n    return x\n'
         )
@@ -229,8 +257,27 @@ def thirty(tmp_path_factory) -> Path:
 def test_every_chapter_is_numbered_by_its_file(thirty):
     for row in PLAN:
         page = Text(thirty / "chapters" / f"{row['number']}_{row['slug']}.html").text
-        assert f"{int(row['number'])}. {row['title']}?" in page
+        assert f"{int(row['number'])}. {row['title']}: why?" in page
         assert f"({int(row['number'])}.1)" in page
+
+
+def test_contents_show_the_first_half_of_a_title_and_companions_under_their_chapter(thirty):
+    contents = (thirty / "chapters" / f"09_{PLAN[8]['slug']}.html").read_text(encoding="utf-8")
+    sidebar = re.search(r'<nav class="bd-links.*?</nav>', contents, re.DOTALL)[0]
+    entries = [" ".join(re.sub("<[^>]+>", "", entry).split()) for entry in re.findall("<a .*?</a>", sidebar, re.DOTALL)]
+    assert {f"{int(row['number'])}. {row['title']}" for row in PLAN} <= set(entries)
+    assert "9b. More of 09" in entries and not any("why?" in entry or "what else?" in entry for entry in entries)
+    page = Text(thirty / "chapters" / "09b_more.html")
+    assert "9b. More of 09: what else?" in page.text and "(9b.1)" in page.text and "9b.1. Again" in page.text
+    assert "a companion of 09" in page.text
+    assert "(9b.1) eq-more-09" in Text(thirty / "book" / "equations.html").text
+
+
+def test_the_head_of_a_page_says_how_long_it_is_and_what_it_needs(thirty):
+    page = Text(thirty / "chapters" / f"09_{PLAN[8]['slug']}.html")
+    assert re.search(r"\d+ words · 3 minutes to read and 42 seconds to run · 2 equations · needs 07", page.text)
+    assert "more in 09b More of 09" in page.text
+    assert f"07_{PLAN[6]['slug']}.html" in " ".join(page.links)
 
 
 def test_equation_index_is_whole(thirty):
@@ -252,6 +299,8 @@ def test_notes_page_lists_every_heading_and_counts(thirty):
     for path in (thirty.parents[1] / "chapters").glob("*.ipynb"):
         text = "".join(cell["source"] for cell in json.loads(path.read_text())["cells"])
         done |= set(re.findall(r"\b[NHE]\d-\d+\b", text))
+    for path in (thirty.parents[1] / "book" / "corrections").glob("*.md"):
+        done |= set(re.findall(r"^## (.*)$", path.read_text(), re.M))
     assert f"So far {len(done)} of {total} items are treated." in page.text
     for row in (row for rows in HOMES.values() for row in rows):
         assert " ".join(row["heading"].split()) in page.text
@@ -287,7 +336,8 @@ def test_corrections_page_carries_each_correction_once(thirty):
     for rows in HOMES.values():
         errata = [row for row in rows if row["severity"]]
         for row in errata[:1]:
-            assert row["id"] in page.text
+            assert page.text.count("“stub") == len(page.ids & {f"correction-{id}" for id in NOTES})
+            assert f"correction-{row['id']}" in page.ids
             if row["severity"] != "typo":
                 assert f"{row['id']}: {row['heading']}" in page.text
     assert "Slips of the pen" in page.text
@@ -379,7 +429,6 @@ def test_a_build_that_writes_one_page_keeps_the_search_index_whole(tmp_path):
 MISTAKES = {
     "$$ 1 = 1 $$ (eq-unchecked)": "the equation eq-unchecked has no check",
     "<!-- N9-999 -->": "N9-999 is not in book/notes.csv",
-    ":::{correction} E3-020\n“so”\n\nNot so.\n\nCheck: eq-other\n:::": "names the check eq-other",
     "$$ 1 = 1 $$ (eq-stub-01)": "the equation label eq-stub-01 is defined twice",
     "See {chapter}`99`.": "no chapter 99",
     "![](../book/_static/logo.svg)": "a figure has no alternative text",
@@ -402,6 +451,7 @@ def test_every_gap_is_named(tmp_path):
     cells = [*stub_cells("01", "A stub", None), *map(markdown, MISTAKES), code("warn()", 4, [stderr])]
     cells.append(code('check.equal("eq-elsewhere", 1, 1)', 5))
     write_chapter(tmp_path, f"01_{PLAN[0]['slug']}", cells)
+    (tmp_path / "book" / "corrections" / "02.md").write_text("## E3-020\n\n> “so”\n\nNot so.\n\nCheck: eq-other\n")
     (tmp_path / "dgmlib" / "more.py").write_text('"""See :eq:`eq-ghost`."""\n')
     (tmp_path / "tests" / "test_more.py").write_text(
         'import pytest\n\npytestmark = [pytest.mark.equation("eq-ghost"), pytest.mark.notes("E9-1")]\n'
@@ -412,6 +462,7 @@ def test_every_gap_is_named(tmp_path):
         *MISTAKES.values(),
         "stderr was found in the cell outputs",
         "a check names eq-elsewhere",
+        "book/corrections/02.md: E3-020 names the check eq-other",
         "dgmlib.more: its docstring cites eq-ghost",
         "tests/test_more.py: its marker names eq-ghost",
         "tests/test_more.py: its marker names E9-1",

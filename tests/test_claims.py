@@ -11,9 +11,9 @@ NUMBERS |= dict(enumerate("thirteen fourteen fifteen sixteen seventeen eighteen 
 
 
 def prose(number: str) -> str:
-    """All words of a chapter, its figures' alt texts among them."""
-    (path,) = (ROOT / "chapters").glob(f"{number}_*.ipynb")
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    """All words of a chapter and its companions, their figures' alt texts among them."""
+    paths = [*(ROOT / "chapters").glob(f"{number}_*.ipynb"), *(ROOT / "chapters").glob(f"{number}[a-z]_*.ipynb")]
+    cells = [cell for path in paths for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 

@@ -15,6 +15,7 @@ ITEMS = re.compile(rf"<!--\s*({ITEM}(?:\s+{ITEM})*)\s*-->")
 CITED = re.compile(r":eq:`(?:[^`<]*<)?([\w:-]+)>?`")
 CHECKS = {"equal", "chain", "at_most", "estimate"}
 FENCE = re.compile(r"^\s*(`{3,}|~{3,}|:{3,})\s*(.*)$")
+NUMBER = r"\d+[a-z]?|[A-Z]"  # "09"; "09b", its companion; "A", an appendix
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Correction:
+    """What book/corrections/NN.md says of one item: a quotation, what holds, and the checks that decide."""
+
     id: str
+    quote: str
     body: str
     checks: tuple[str, ...]  # labels on its `Check:` line
-    place: Place
+    items: tuple[str, ...]  # of the notes, itself and those that a comment in it names
+    chapter: str  # "03"
 
 
 @dataclass
@@ -51,7 +56,6 @@ class Chapter:
     equations: dict[str, Place] = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)  # labels defined a second time
     items: list[tuple[str, Place]] = field(default_factory=list)
-    corrections: list[Correction] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     directives: list[tuple[str, str, str, int]] = field(default_factory=list)  # name, argument, body, cell
     words: int = 0
@@ -63,6 +67,15 @@ class Chapter:
     @property
     def number(self) -> str:
         return self.slug.split("_")[0]
+
+    @property
+    def home(self) -> str:
+        """The number of the chapter that a companion belongs to; a chapter's own."""
+        return self.number[:2]
+
+    @property
+    def is_companion(self) -> bool:
+        return self.number != self.home
 
     @property
     def title(self) -> str:
@@ -123,8 +136,6 @@ def _scan_markdown(chapter: Chapter, cell: int, text: str) -> None:
                 outer[3].append(line)
             if name:
                 chapter.directives.append((name, argument, "\n".join(body), cell))
-            if name == "correction":
-                chapter.corrections.append(_correction(argument, body, place))
             continue
         for outer in fences:
             outer[3].append(line)
@@ -147,15 +158,25 @@ def _scan_markdown(chapter: Chapter, cell: int, text: str) -> None:
         chapter.words += len(line.split())
 
 
-def _correction(argument: str, body: list[str], place: Place) -> Correction:
-    labels: list[str] = []
-    kept = []
-    for line in body:
-        if line.startswith("Check:"):
-            labels += line.removeprefix("Check:").replace(",", " ").split()
-        else:
-            kept.append(line)
-    return Correction(argument.strip(), "\n".join(kept).strip(), tuple(labels), place)
+def read_corrections(path: Path) -> list[Correction]:
+    """The corrections of one chapter's file.
+
+    Each is a heading `## E0-30`, the quotation as a blockquote, what holds, and a last line `Check: eq-label …`. Raises
+    ValueError naming the file and the heading when one is not.
+    """
+    before, *parts = re.split(r"^## (E\S+)[ \t]*$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if before.strip():
+        raise ValueError(f"{path}: it begins with {before.split()[0]!r}, expected a heading such as ## E0-30")
+    found = []
+    for id, part in zip(parts[::2], parts[1::2], strict=True):
+        form = re.fullmatch(r"\s*((?:> [^\n]*\n)+)\n(.+?)(?:\n\nCheck: ([^\n]+))?\s*", ITEMS.sub("", part), re.DOTALL)
+        if form is None:
+            raise ValueError(f"{path}: {id} is not a quotation (> …), what holds, and a line Check: eq-…")
+        quote = " ".join(line.removeprefix("> ") for line in form[1].splitlines())
+        checks = (form[3] or "").replace(",", " ").split()
+        items = [id, *" ".join(ITEMS.findall(part)).split()]
+        found.append(Correction(id, quote, form[2].strip(), tuple(checks), tuple(items), path.stem))
+    return found
 
 
 def _scan_checks(code: str, place: Place) -> Iterator[Check]:
@@ -193,7 +214,7 @@ class Course:
 
     @cached_property
     def chapters(self) -> dict[str, Chapter]:
-        """Written chapters by number ("03", "A"), in reading order."""
+        """Written chapters by number ("03", "09b", "A"), in reading order."""
         paths = sorted((self.root / "chapters").glob("[0-9A-Z]*_*.ipynb"))
         return {chapter.number: chapter for chapter in map(read_chapter, paths)}
 
@@ -207,15 +228,32 @@ class Course:
 
     @cached_property
     def corrections(self) -> list[Correction]:
-        return [correction for chapter in self.chapters.values() for correction in chapter.corrections]
+        paths = sorted((self.root / "book" / "corrections").glob("*.md"))
+        return [correction for path in paths for correction in read_corrections(path)]
+
+    def family(self, number: str) -> list[Chapter]:
+        """A chapter and its companions: what one defines, treats and checks counts for all."""
+        return [chapter for chapter in self.chapters.values() if chapter.home == number[:2]]
+
+    def runs(self, number: str, label: str) -> Check | None:
+        """The first check of `label` in a chapter or its companions."""
+        return next((c for chapter in self.family(number) for c in chapter.checks if c.label == label), None)
+
+    def place(self, correction: Correction) -> Place | None:
+        """Where the corrected matter is treated: beside the equation of its first check, or where that check is run."""
+        found = [self.equations.get(label) or self.runs(correction.chapter, label) for label in correction.checks[:1]]
+        if found and found[0]:
+            return getattr(found[0], "place", found[0])
+        return next((Place(chapter.slug, 0, 0) for chapter in self.family(correction.chapter)), None)
 
     @cached_property
     def treated(self) -> dict[str, list[Place]]:
         """Where each item of the notes stands: comments beside the text, and corrections."""
+        found = [pair for chapter in self.chapters.values() for pair in chapter.items]
+        found += [(item, self.place(correction)) for correction in self.corrections for item in correction.items]
         places: dict[str, list[Place]] = {}
-        for chapter in self.chapters.values():
-            corrected = [(correction.id, correction.place) for correction in chapter.corrections]
-            for item, place in chapter.items + corrected:
+        for item, place in found:
+            if place:  # else of a chapter to come
                 places.setdefault(item, []).append(place)
         return places
 
@@ -262,8 +300,8 @@ class Course:
                 return True
             if any(i in checking and re.search(rf"\b{item}\b", code) for i, code in chapter.code):
                 return True
-            if any(correction.id == item and correction.checks for correction in chapter.corrections):
-                return True
+        if any(correction.id == item and correction.checks for correction in self.corrections):
+            return True
         return bool(self.marked("notes", item))
 
     def problems(self) -> list[str]:
@@ -307,11 +345,18 @@ class Course:
             if item not in self.notes
         ]
         found += [
-            f"chapters/{correction.place.chapter}: the correction {correction.id} names the check {label}, "
-            "which its chapter does not run"
+            f"book/corrections/{correction.chapter}.md: {correction.id} names the check {label}, which neither its "
+            "chapter nor a companion of it runs"
             for correction in self.corrections
             for label in correction.checks
-            if label not in {check.label for check in self.checks if check.place.chapter == correction.place.chapter}
+            if not self.runs(correction.chapter, label)
+        ]
+        ids = [correction.id for correction in self.corrections]
+        found += [f"book/corrections: {id} stands twice" for id in sorted({id for id in ids if ids.count(id) > 1})]
+        found += [
+            f"chapters/{chapter.slug}: a companion of {chapter.home}, which is not written"
+            for chapter in self.chapters.values()
+            if chapter.is_companion and chapter.home not in self.chapters
         ]
         return found
 

@@ -13,16 +13,17 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
-from course import ITEMS, Course
+from counts import count
+from course import ITEMS, NUMBER, Chapter, Course
 from docutils import nodes
 from folds import setup_folds
-from pages import correction_checks, fill, function_link, mistake_anchor
+from pages import fill, function_link, mistake_anchor
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx.search import IndexBuilder
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.docutils import SphinxRole
 
 logger = logging.getLogger(__name__)
 
@@ -40,42 +41,34 @@ class ChapterRole(SphinxRole):
         return found, []
 
     def _chapter(self, number: str, brief: bool) -> nodes.Node:
-        course = self.env.course
-        chapter = course.chapters.get(number)
-        title = next((row["title"] for row in course.plan if row["number"] == number), chapter and chapter.title)
-        if title is None:
+        if chapter_title(self.env.course, number) is None:
             logger.warning("no chapter %s in book/chapters.csv", number, location=self.get_location())
-        name = number if brief else f"{number} {title}"
-        if chapter:
-            link = _reference(f"{chapter.slug}-s0", nodes.inline("", name), self.env.docname)
-            link["reftitle"] = title
-            return link
-        if brief:
-            return nodes.abbreviation("", name, explanation=f"{title} (to come)", classes=["to-come"])
-        return nodes.inline("", f"{name} (to come)", classes=["to-come"])
+        return chapter_node(self.env, number, brief)
 
 
-class CorrectionDirective(SphinxDirective):
-    """:::{correction} E3-020, then what the notes say (short), what holds, and a line `Check: eq-label`."""
+def chapter_title(course: Course, number: str) -> str | None:
+    """As planned, or the first half of what the page itself says."""
+    chapter = course.chapters.get(number)
+    planned = next((row["title"] for row in course.plan if row["number"] == number), None)
+    return planned or (chapter and short(chapter.title))
 
-    required_arguments = 1
-    has_content = True
 
-    def run(self) -> list[nodes.Node]:
-        item = self.arguments[0]
-        row = self.env.course.notes.get(item, {"severity": "", "heading": ""})
-        box = nodes.admonition(classes=["correction", f"correction-{row['severity'] or 'unknown'}"])
-        box += nodes.title("", f"Correction to the notes: {item}")
-        box["ids"].append(f"correction-{item}")
-        _anchor(self.env, f"correction-{item}", f"correction-{item}")
-        lines = self.content
-        for i, line in enumerate(lines):
-            if line.startswith("Check:"):
-                labels = line.removeprefix("Check:").replace(",", " ").split()
-                chapter = Path(self.env.docname).name
-                lines[i] = f"Check: {correction_checks(self.env.course, chapter, labels)}"
-        self.state.nested_parse(lines, self.content_offset, box)
-        return [box]
+def short(title: str) -> str:
+    """The part of a chapter's title before its question."""
+    return title.partition(": ")[0]
+
+
+def chapter_node(env, number: str, brief: bool = False) -> nodes.Node:
+    """A link to the chapter, or its name while it is to come; its number alone if `brief`."""
+    title = chapter_title(env.course, number)
+    name = number if brief else f"{number} {title}"
+    if chapter := env.course.chapters.get(number):
+        link = _reference(f"{chapter.slug}-s0", nodes.inline("", name), env.docname)
+        link["reftitle"] = title
+        return link
+    if brief:
+        return nodes.abbreviation("", name, explanation=f"{title} (to come)", classes=["to-come"])
+    return nodes.inline("", f"{name} (to come)", classes=["to-come"])
 
 
 def _anchor(env, name: str, node_id: str) -> None:
@@ -97,11 +90,13 @@ def _reference(name: str, shown: nodes.Node, docname: str) -> addnodes.pending_x
 
 
 def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
-    """Anchors for headings, checks and items of the notes; links of equations and of checks' lines; the page's foot."""
+    """Anchors for headings, checks and items of the notes; links of equations and of checks' lines; head and foot."""
     env = app.env
     if env.docname == env.config.root_doc:
         planned = [row for row in env.course.plan if row["number"] not in env.course.chapters]
         _searchable(doctree, {f"chapter-{row['number']}": keywords(row) for row in planned})
+    if env.docname == "book/corrections":
+        anchor_corrections(env, doctree)
     if not env.docname.startswith("chapters/"):
         return
     chapter = env.course.chapters[Path(env.docname).name.split("_")[0]]
@@ -132,6 +127,7 @@ def finish_chapter(app: Sphinx, doctree: nodes.document) -> None:
     for image in doctree.findall(nodes.image):
         if not image.get("alt", "").strip():
             logger.warning("a figure has no alternative text", location=image)
+    sections[0].insert(1, _head(env, chapter))
     if chapter.record:
         sections[0].append(_foot(chapter))
 
@@ -189,6 +185,15 @@ def _shorten(env, docname: str) -> None:
             text.parent.children[text.parent.index(text) :] = [nodes.Text(text.partition(": ")[0])]
 
 
+def anchor_corrections(env, doctree: nodes.document) -> None:
+    """Turn each comment `<!-- correction E0-30 -->` into the anchor `correction-E0-30`."""
+    for node in list(doctree.findall(nodes.raw)):
+        if found := re.fullmatch(r"<!-- correction (\S+) -->", node.astext().strip()):
+            name = f"correction-{found[1]}"
+            node.replace_self(nodes.target(ids=[name]))
+            _anchor(env, name, name)
+
+
 def _equation_links(env, label: str) -> nodes.Node:
     line = nodes.paragraph(classes=["equation-links"])
     for name in env.course.implementing(label):
@@ -205,7 +210,37 @@ def _equation_links(env, label: str) -> nodes.Node:
     return line
 
 
-def _foot(chapter) -> nodes.Node:
+def _head(env, chapter: Chapter) -> nodes.Node:
+    """How long the page is, by the count that the tests hold it to, and what it needs."""
+    counts, course = count(chapter), env.course
+    minutes = f"{round(counts.minutes)} minutes to read"
+    if (seconds := chapter.record.get("seconds")) is not None:
+        minutes += f" and {_minutes(seconds)} to run"
+    line = nodes.paragraph(
+        "", f"{counts.words:,} words · {minutes} · {counts.equations} equations", classes=["lesson-head"]
+    )
+    if chapter.is_companion:
+        line += [nodes.Text(" · a companion of "), *_links(env, [chapter.home])]
+    else:
+        needs = next((row["needs"].split() for row in course.plan if row["number"] == chapter.number), [])
+        line += [nodes.Text(" · needs "), *_links(env, needs)] if needs else []
+        rest = [other.number for other in course.family(chapter.number) if other.is_companion]
+        line += [nodes.Text(" · more in "), *_links(env, rest)] if rest else []
+    return line
+
+
+def _minutes(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
+
+
+def _links(env, numbers: list[str]) -> list[nodes.Node]:
+    found: list[nodes.Node] = []
+    for number in numbers:
+        found += [nodes.Text(", ")] * bool(found) + [chapter_node(env, number)]
+    return found
+
+
+def _foot(chapter: Chapter) -> nodes.Node:
     record = chapter.record
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     text = (
@@ -267,11 +302,8 @@ def shown(env, docname: str) -> str:
         return fill(Path(env.doc2path(docname)).read_text(encoding="utf-8"), course)
     chapter = course.chapters[Path(docname).name.split("_")[0]]
     links = [(label, course.implementing(label), course.checked_in(label)) for label in chapter.equations]
-    severities = [course.notes.get(correction.id) for correction in chapter.corrections]
     mistakes = [mistake_anchor(course, id) for _, _, made in chapter.made for id in made["rejects"]]
-    return repr(
-        (links, mistakes, severities, course.plan, [(other.slug, other.title) for other in course.chapters.values()])
-    )
+    return repr((links, mistakes, course.plan, [(other.slug, other.title) for other in course.chapters.values()]))
 
 
 def note_reading(app: Sphinx, env, docnames: list[str]) -> None:
@@ -306,16 +338,24 @@ def _mark(app: Sphinx) -> Path:
 
 
 def number_by_file(collector: TocTreeCollector, env) -> list[str]:
-    """Make chapters/03_x chapter 3 and chapters/A_x appendix A, then number figures and equations after them."""
+    """Make chapters/03_x chapter 3, chapters/09b_x its companion 9b and chapters/A_x appendix A.
+
+    Figures and equations are numbered after them, and the contents show what stands before a title's question.
+    """
     for docname, numbers in env.toc_secnumbers.items():
-        match = re.match(r"chapters/(\d+|[A-Z])_", docname)
+        match = re.match(rf"chapters/({NUMBER})_", docname)
         if not match:
             continue
-        first = int(match[1]) if match[1].isdigit() else match[1]
-        env.toc_secnumbers[docname] = {a: n and (first, *n[1:]) for a, n in numbers.items()}
+        first = int(match[1]) if match[1].isdigit() else match[1].lstrip("0")
+        before = len(numbers[""] or ())  # a companion's begin with its chapter's number
+        env.toc_secnumbers[docname] = {a: n and (first, *n[before:]) for a, n in numbers.items()}
         for node in [*env.tocs[docname].findall(nodes.reference), env.titles[docname]]:
             if node.get("secnumber"):
-                node["secnumber"] = [first, *node["secnumber"][1:]]
+                node["secnumber"] = [first, *node["secnumber"][before:]]
+    for docname, contents in env.tocs.items():
+        title = next(contents.findall(nodes.reference))
+        if docname.startswith("chapters/") and ": " in title.astext():
+            title.children = [nodes.Text(short(title.astext()))]
     return _assign_figure_numbers(collector, env) if env.course_read else []  # it loads every page
 
 
@@ -353,7 +393,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     TocTreeCollector.assign_figure_numbers = number_by_file
     IndexBuilder.load = load_index
     app.add_role("chapter", ChapterRole())
-    app.add_directive("correction", CorrectionDirective)
     app.connect("env-get-outdated", read_course)
     app.connect("env-before-read-docs", note_reading)
     app.connect("source-read", fill_page)

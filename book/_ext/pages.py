@@ -6,13 +6,13 @@
 import csv
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from itertools import groupby
 from typing import Any
 
 import samples
-from course import Course, Place
+from course import Correction, Course, Place
 
 from dgmlib import results
 
@@ -38,9 +38,14 @@ def check_link(chapter: str, label: str, text: str) -> str:
     return f"[{text}](#check-{chapter.lower()}-{label.lower()})"
 
 
-def correction_checks(course: Course, chapter: str, labels: Iterable[str]) -> str:
+def correction_checks(course: Course, correction: Correction) -> str:
     """The checks of a correction: equation numbers, or names where a check guards something else."""
-    return ", ".join(f"{{eq}}`{i}`" if i in course.equations else check_link(chapter, i, f"`{i}`") for i in labels)
+    runs = [(label, course.runs(correction.chapter, label)) for label in correction.checks]
+    return ", ".join(
+        f"{{eq}}`{label}`" if label in course.equations else check_link(check.place.chapter, label, f"`{label}`")
+        for label, check in runs
+        if check
+    )
 
 
 def mistake_anchor(course: Course, id: str) -> str | None:
@@ -130,20 +135,22 @@ def corrections(course: Course) -> Iterator[str]:
             if item not in found or row["note"] != note:
                 continue
             correction = found[item]
-            where = section_link(course, correction.place)
-            body = re.sub(r"(\$\$)\s*\(([\w:-]+)\)", r"\1", correction.body)
+            place = course.place(correction)
+            where = section_link(course, place) if place else f"{{chapter}}`{correction.chapter}`"
+            anchor = f"<!-- correction {item} -->"
             if row["severity"] == "typo":
-                slips.append([f"[{item}](#correction-{item.lower()})", " ".join(body.split()), where])
+                slips.append([f"{anchor}{item}", correction.quote, " ".join(correction.body.split()), where])
                 continue
             if heading:
                 yield heading
                 heading = ""
-            checks = correction_checks(course, correction.place.chapter, correction.checks)
-            yield f"### {item}: {escape(row['heading'], quote=False)}\n"
-            yield f"*{row['severity'].capitalize()}.* {where}.{checks and f' Check: {checks}.'}\n\n{body}\n"
+            checks = correction_checks(course, correction)
+            yield f"{anchor}\n\n### {item}: {escape(row['heading'], quote=False)}\n"
+            yield f"*{row['severity'].capitalize()}.* {where}.{checks and f' Check: {checks}.'}\n"
+            yield f"> {correction.quote}\n\n{correction.body}\n"
     if slips:
         yield ":::{dropdown} Slips of the pen\n"
-        yield from table(["id", "slip", "where"], slips)
+        yield from table(["id", "the notes", "what holds", "where"], slips)
         yield ":::\n"
 
 
