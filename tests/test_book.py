@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 from address import first_cell, is_first_cell
+from citations import AuthorYearLabels
 from course import Chapter, Course, read_chapter, read_corrections, source
+from PIL import Image
+from pybtex.database import parse_file
+from samples import strip, tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course(ROOT)
 TAGS = {"nbval-ignore-output", "build", "hide-cell", "hide-input", "proof", "solution", "starter"}
+OLD_TITLES = {"09": "Can the encoder learn to do inference?", "22": "How does noise become a digit?"}  # for now
 MEASURED = re.compile(r"\d\.\d{2,}|\de[-+]\d")
 RESULT = {"title", "model", "parameters", "data", "measure", "ours", "also", "table", "minutes"}
 RESULT |= {"seed", "command", "commit", "device", "threads", "versions", "date"}
@@ -130,6 +135,53 @@ def test_plan_needs_only_earlier_chapters():
     assert numbers == [f"{n:02}" for n in range(1, 31)]
     for row in COURSE.plan:
         assert all(need < row["number"] and need in numbers for need in row["needs"].split()), row
+
+
+def test_titles_name_the_topic_and_ask_the_question():
+    for row in (row for row in COURSE.plan if row["number"] in COURSE.chapters):
+        title = f"{row['title']}: {row['question'][0].lower()}{row['question'][1:]}"
+        assert COURSE.chapters[row["number"]].title in (title, OLD_TITLES.get(row["number"]))
+
+
+def test_no_two_chapters_are_looked_up_by_one_word():
+    words = [word.strip().lower() for row in COURSE.plan for word in row["keywords"].split(";")]
+    assert all(words) and len(set(words)) == len(words)
+
+
+def test_the_landing_page_shows_samples_of_every_family():
+    with (ROOT / "book" / "samples.csv").open(encoding="utf-8", newline="") as file:
+        families = [row["family"] for row in csv.DictReader(file)]
+    cards = re.findall(r'<img [^>]*alt="([^"]+)"[^>]*/><span>(.*?)</span>', strip(COURSE))
+    assert [name for _, name in cards] == families and len(families) >= 8
+    assert all(name in alt for alt, name in cards)
+
+
+def test_pictures_are_found_where_they_stand():
+    figure = Image.new("L", (250, 120), 255)
+    for row in range(2):
+        for column in range(4):
+            figure.paste(15 * (4 * row + column), (10 + 60 * column, 10 + 55 * row, 50 + 60 * column, 50 + 55 * row))
+    figure.paste(0, (10, 115, 240, 117))  # an axis
+    found = tiles(figure, 4)
+    assert [[tile.size for tile in row] for row in found] == [[(40, 40)] * 4] * 2
+    assert [[tile.getpixel((5, 5)) for tile in row] for row in found] == [[0, 15, 30, 45], [60, 75, 90, 105]]
+
+
+# Books, reports and papers without an identifier that is known for certain.
+NO_LINK = {"csiszar1967", "huber1967", "kong1992", "attias1999", "hoffmanjohnson2016", "higgins2017", "vonneumann1951"}
+NO_LINK |= {"ng2002", "chen2020igpt", "frey1998", "arthur2007", "rifai2011", "ng2011", "bengio2007", "kool2019"}
+
+
+def test_references_have_a_link_and_a_label_of_their_own():
+    entries = parse_file(str(ROOT / "book" / "references.bib")).entries
+    linked = {key for key, entry in entries.items() if {"doi", "eprint", "url"} & set(entry.fields)}
+    assert entries.keys() - linked == NO_LINK
+    for entry in entries.values():
+        assert re.fullmatch(r"\d{4}\.\d{4,5}|[a-z]+/\d{7}", entry.fields.get("eprint", "0000.0000"))
+        assert re.fullmatch(r"10\.\d{4,5}/\S+", entry.fields.get("doi", "10.0000/0"))
+    labels = list(AuthorYearLabels().format_labels(entries.values()))
+    assert len(set(labels)) == len(labels)
+    assert {"Csiszár, 1967", "Uria et al., 2016", "Kingma & Welling, 2014", "van den Oord et al., 2016a"} <= set(labels)
 
 
 def test_notes_are_listed_once_and_have_a_home():

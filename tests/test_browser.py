@@ -1,6 +1,7 @@
 """The real book, built once and opened from its files in headless Chromium, with every request to elsewhere refused."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,19 @@ from dgmlib import interactive
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-PAGES = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+MODULES = sorted(["bugs", *(path.stem for path in (ROOT / "dgmlib").glob("[!_]*.py"))])
+
+
+def files(entries: list[dict]) -> list[str]:
+    """The pages of a part of the contents, with those below them."""
+    found = []
+    for entry in entries:
+        found += [f"book/api/{name}" for name in MODULES] if "glob" in entry else [entry["file"]]
+        found += files(entry.get("sections", []))
+    return found
+
+
+PAGES = [TOC["root"], *(page for part in TOC["parts"] for page in files(part["chapters"]))]
 # Against hangs alone: the first test waits for the whole book, and a page's thousand formulas may find a busy machine.
 LIMIT = 1800
 pytestmark = pytest.mark.timeout(LIMIT)
@@ -131,7 +144,7 @@ def test_a_page_shows_its_mathematics_fits_a_phone_and_complains_of_nothing(site
 
 def test_no_page_of_the_book_is_left_unseen(site):
     built = {
-        path.relative_to(site).as_posix() for folder in ("chapters", "book") for path in (site / folder).glob("*.html")
+        path.relative_to(site).as_posix() for folder in ("chapters", "book") for path in (site / folder).rglob("*.html")
     }
     assert {name for name in built if "broken" not in name} == {f"{name}.html" for name in PAGES}
 
@@ -238,6 +251,73 @@ def test_search_finds_a_chapter(site, visit):
     page = visit().open(site / "search.html", "?q=entropy")
     page.wait_for_selector("#search-results li a")
     assert "chapters/" in "".join(page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)"))
+
+
+FOUND = {
+    "05": ["PixelCNN", "Transformer"],
+    "06": ["EM", "expectation maximization"],
+    "08": ["ELBO", "reparameterization", "reparameterisation"],
+    "09": ["VAE", "variational autoencoder"],
+    "14": ["GAN", "gan"],
+    "22": ["diffusion", "DDPM"],
+}
+
+
+@pytest.mark.parametrize(("chapter", "query"), [(home, query) for home, queries in FOUND.items() for query in queries])
+def test_search_finds_the_chapter_first(site, visit, chapter, query):
+    """Typed and sent; one that is to come is found in the table of chapters."""
+    page = visit().open(site / "search.html")
+    page.locator("main input[name=q]").first.fill(query)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a")
+    first = page.locator("#search-results li a").first.get_attribute("href")
+    written = any((site / "chapters").glob(f"{chapter}_*.html"))
+    assert first.startswith(f"chapters/{chapter}_" if written else f"book/index.html#chapter-{chapter}")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_first_screen_shows_what_readers_will_make(site, visit, width, height):
+    page = visit(viewport={"width": width, "height": height}).open(site / "book" / "index.html")
+    images = page.locator(".samples img")
+    boxes = [images.nth(i).bounding_box() for i in range(images.count())]
+    assert sum(box["y"] + box["height"] <= height and box["width"] > 80 for box in boxes) >= 8
+    assert images.evaluate_all("all => all.every(image => image.naturalWidth > 0 && image.alt)")
+
+
+def test_paths_lead_through_written_chapters_alone(site, visit):
+    page = visit().open(site / "book" / "index.html")
+    assert page.locator("#three-paths dt").count() == 3
+    assert page.locator("#three-paths .to-come").count() == 0 and page.locator("#three-paths dd a").count() > 12
+
+
+def test_the_folded_museum_is_short_and_its_entries_are_whole(site, visit):
+    page = visit(viewport={"width": 390, "height": 844}).open(site / "book" / "bugs.html")
+    assert page.evaluate("document.documentElement.scrollHeight") < 5 * 844
+    page.locator("article details").evaluate_all("all => all.forEach(fold => (fold.open = true))")
+    names = page.locator(".museum-entry").all_inner_texts()
+    assert len(names) > 300 and all(re.match("[^`<_]", name) for name in names)
+    items = page.locator("article details li").all_inner_texts()
+    assert len(items) > 3 * len(names) and not any(re.search(r":\s*$", item) for item in items)
+
+
+def test_tables_of_reproductions_have_no_empty_cell(site, visit):
+    page = visit().open(site / "book" / "reproductions.html")
+    cells = page.locator("article td").all_text_contents()
+    assert len(cells) > 100 and all(text.strip() for text in cells)
+    assert page.locator("article h2").all_text_contents()[0].startswith("Binarised MNIST")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_a_module_are_shown_as_code(site, name):
+    """Not as the block quotes that indented lines without `::` become."""
+    text = (site / "book" / "api" / f"{name}.html").read_text(encoding="utf-8")
+    assert "<blockquote" not in text
+    assert "&gt;&gt;&gt;" not in re.sub(r'<div class="highlight.*?</pre>', "", text, flags=re.DOTALL)
+
+
+def test_every_reference_is_an_author_and_a_year(site, visit):
+    labels = visit().open(site / "book" / "bibliography.html").locator(".citation > .label").all_text_contents()
+    assert len(labels) > 100 and all(re.fullmatch(r"\[\D+, \d{4}[a-z]?\]", label.strip()) for label in labels)
 
 
 def test_the_front_door_leads_to_the_landing_page(site, visit):

@@ -122,9 +122,8 @@ def write_chapter(root: Path, slug: str, cells: list[dict]) -> None:
 
 def stub_book(root: Path, rows: list[dict]) -> None:
     """A tree with the real book/ and configuration, and stub chapters, library and tests."""
-    shutil.copytree(
-        ROOT / "book", root / "book", ignore=shutil.ignore_patterns("results", "corrections", "__pycache__")
-    )
+    left_out = shutil.ignore_patterns("results", "corrections", "api", "__pycache__")
+    shutil.copytree(ROOT / "book", root / "book", ignore=left_out)
     shutil.copy(ROOT / "_config.yml", root)
     for folder in ("chapters", "dgmlib/bugs", "tests", "book/results", "book/corrections"):
         (root / folder).mkdir(parents=True)
@@ -137,6 +136,7 @@ def stub_book(root: Path, rows: list[dict]) -> None:
             if row["number"] in COMPANIONS:
                 toc += ["        sections:", f"          - file: chapters/{row['number']}b_more"]
     toc += ["  - caption: Indexes", "    chapters:", *(f"      - file: {page}" for page in pages)]
+    toc.insert(toc.index("      - file: book/api") + 1, "        sections: [{glob: 'book/api/*'}]")
     (root / "_toc.yml").write_text("\n".join(toc) + "\n", encoding="utf-8")
     functions, previous = [], None
     for row in rows:
@@ -280,6 +280,29 @@ def test_the_head_of_a_page_says_how_long_it_is_and_what_it_needs(thirty):
     assert f"07_{PLAN[6]['slug']}.html" in " ".join(page.links)
 
 
+def test_search_knows_all_of_a_title(thirty):
+    titles = search_index(thirty)["titles"]
+    assert {f"{int(row['number'])}. {row['title']}: why?" for row in PLAN} <= set(titles)
+
+
+def test_key_words_lead_to_their_chapter_or_to_its_row(tmp_path):
+    from course_sphinx import keywords
+
+    stub_book(tmp_path, PLAN[:2])
+    assert build(tmp_path).returncode == 0
+    index = search_index(tmp_path / "_build" / "html")
+    for row in PLAN:
+        place = f"chapters/{row['number']}_{row['slug']}", ""
+        page, anchor = place if row in PLAN[:2] else ("book/index", f"chapter-{row['number']}")
+        for word in keywords(row):
+            assert [index["docnames"].index(page), anchor, True] in index["indexentries"][word.lower()], word
+    landing = Text(tmp_path / "_build" / "html" / "book" / "index.html")
+    assert "chapter-14" in landing.ids and "In the order of the notes" not in landing.text
+    american = ["initialization", "quantized"]
+    words = ["Noise", "initialisation", "quantised"]
+    assert keywords({"title": words[0], "keywords": "; ".join(words[1:])}) == words + american
+
+
 def test_equation_index_is_whole(thirty):
     page = Text(thirty / "book" / "equations.html")
     for row in PLAN:
@@ -348,24 +371,28 @@ def test_other_pages(thirty):
     assert "It went wrong." in museum.text and "eq-stub-01 in 01" in museum.text
     assert "The stub turned round." in museum.text and "What holds: The stub." in museum.text
     assert "Symptom: a | b" in museum.text and "Look at: x_1" in museum.text and "Cure: *it*" in museum.text
-    assert {"museum-01", "museum-stub", "museum-statements-01"} <= set(museum.ids)
+    assert {"museum-01", "museum-stub", "museum-statements-01", "museum-bug-kl-reversed"} <= set(museum.ids)
+    assert museum.text.count("turned kl-reversed") == 1
     results = Text(thirty / "book" / "reproductions.html")
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", (thirty / "book" / "reproductions.html").read_text(), re.DOTALL)
     rows = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in rows]
     assert rows[1] == "1 1.10 a better stub exact Stub (2021)"
-    ours = "2 1.250 ± 0.071 stub (a stub’s long run) bits per dimension this course, seeds 0, 1: 1.200, 1.300 3.0"
+    ours = "2 1.250 ± 0.071 stub (a stub’s long run) bits per dimension this course: seeds 0, 1; 3.0 min each"
     assert rows[2].replace("'", "’") == ours and rows[3] == "3 1.27 their stub exact Stub et al. (2020) †"
-    assert rows[5:9] == ["0 the bound 1.500", "0 units 3 of 4", "1 the bound 1.500", "1 units 3 of 4"]
+    apart = "1.200 dirty stub A stub’s long run: bits per dimension seed 0; 3.0 min"
+    assert rows[4] == "value model what was measured run" and rows[5].replace("'", "’") == apart
+    assert rows[7:9] == ["the bound 1.500, 1.500", "units 3 of 4, 3 of 4"]
     assert "python -m dgmlib.stubs --seed 1" in results.text and "1,234 parameters" in results.text
     assert "no stub" not in results.text and "1.200 (seed 0), made from code that no commit holds" in results.text
     landing = Text(thirty / "book" / "index.html")
     assert landing.text.count("42 s") == 30 and "(to come)" not in landing.text
+    assert "Without likelihoods 01 · 02 · 14 · 15" in landing.text and "Straight to diffusion" not in landing.text
     foot = Text(thirty / "chapters" / f"{PLAN[2]['number']}_{PLAN[2]['slug']}.html")
     assert "Run on 2026-01-02 with the cpu budget on cpu in 42 s" in foot.text
     assert "note-N0-020" in foot.ids
     assert "stubs.stub_03 · checked" in foot.text
-    api = Text(thirty / "book" / "api.html")
-    assert "Implements (30.1)" in api.text
+    assert "stubs Stubs." in Text(thirty / "book" / "api.html").text
+    assert "Implements (30.1)" in Text(thirty / "book" / "api" / "stubs.html").text
 
 
 def test_no_link_is_broken_and_nothing_is_fetched(thirty):
@@ -410,20 +437,20 @@ def test_a_build_killed_while_it_writes_is_followed_by_one_that_works(tmp_path):
     assert len(list((site / "chapters").glob("*.html"))) == 6
 
 
-def search_index(root: Path) -> dict:
-    text = (root / "_build" / "html" / "searchindex.js").read_text(encoding="utf-8")
+def search_index(site: Path) -> dict:
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
     return json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
 
 
 def test_a_build_that_writes_one_page_keeps_the_search_index_whole(tmp_path):
     stub_book(tmp_path, PLAN[:1])
     assert build(tmp_path).returncode == 0
-    before = search_index(tmp_path)
+    before = search_index(tmp_path / "_build" / "html")
     assert any("stub_01" in name for name in before["indexentries"])
     (tmp_path / "_build" / "html" / "book" / "notation.html").unlink()  # nothing has changed, one page is missing
     again = build(tmp_path)
     assert again.returncode == 0 and "0 added, 0 changed, 0 removed" in again.stdout
-    assert search_index(tmp_path) == before
+    assert search_index(tmp_path / "_build" / "html") == before
 
 
 MISTAKES = {

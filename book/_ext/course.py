@@ -204,7 +204,7 @@ class Course:
 
     @cached_property
     def plan(self) -> list[dict[str, str]]:
-        """Rows of book/chapters.csv: number, slug, title, question, part, needs."""
+        """Rows of book/chapters.csv: number, slug, title, question, part, needs, keywords."""
         return _read_csv(self.root / "book" / "chapters.csv")
 
     @cached_property

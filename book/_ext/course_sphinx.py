@@ -13,11 +13,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
+import citations
 from counts import count
 from course import ITEMS, NUMBER, Chapter, Course
 from docutils import nodes
 from folds import setup_folds
-from pages import fill, function_link, mistake_anchor
+from pages import api_pages, fill, function_link, mistake_anchor
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment.collectors.toctree import TocTreeCollector
@@ -172,13 +173,13 @@ def keywords(row: dict[str, str]) -> list[str]:
     ['Optimisation', 'SGD', 'initialisation', 'Optimization', 'initialization']
     """
     words = [row["title"], *filter(None, map(str.strip, row["keywords"].split(";")))]
-    return list(
-        dict.fromkeys([*words, *(re.sub("(?<=[^aeiou])is(?=ation|ed|ing|e\\b)", "iz", word) for word in words)])
-    )
+    american = [re.sub(r"(?<=[^aeiou])is(?=ation|ed|ing|e\b)", "iz", word) for word in words]
+    return list(dict.fromkeys(words + american))
 
 
 def _shorten(env, docname: str) -> None:
     """The contents show a title's first half; the page and the search show all of it."""
+    env.titles[docname] = env.titles[docname].deepcopy()  # it is the long title's own node
     for title in [env.titles[docname], next(env.tocs[docname].findall(nodes.reference), None)]:
         text = title and title.next_node(nodes.Text)
         if text and ": " in text:
@@ -376,6 +377,18 @@ def load_index(index: IndexBuilder, stream: TextIO, format: object) -> None:
 _load_index = IndexBuilder.load
 
 
+def write_api_pages(root: Path) -> None:
+    """A page a module into book/api, which git ignores: a page is touched only when its text changes."""
+    folder, pages = root / "book" / "api", api_pages(root)
+    folder.mkdir(exist_ok=True)
+    for old in set(folder.glob("*.md")) - {folder / f"{name}.md" for name in pages}:
+        old.unlink()
+    for name, text in pages.items():
+        path = folder / f"{name}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
 def copy_mathjax(app: Sphinx, failed: Exception | None) -> None:
     """MathJax from the sphinx-mathjax-offline package: only what TeX input and CHTML output load, 2 of its 24 MB."""
     if failed or app.builder.format != "html":
@@ -390,6 +403,8 @@ def copy_mathjax(app: Sphinx, failed: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     sys.path.insert(0, str(app.srcdir))  # autodoc documents the dgmlib beside the chapters
+    write_api_pages(Path(app.srcdir))
+    citations.register()
     TocTreeCollector.assign_figure_numbers = number_by_file
     IndexBuilder.load = load_index
     app.add_role("chapter", ChapterRole())

@@ -3,12 +3,14 @@
 `<!-- generated: name -->` line of a page in book/.
 """
 
+import ast
 import csv
 import importlib
 import re
 from collections.abc import Callable, Iterator
 from html import escape
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import samples
@@ -24,6 +26,7 @@ NOTES = {
     "N4": "Notes for deep generative model learning",
 }
 WORDS_PER_MINUTE = 200
+NAMES = {"iwae": "IWAE", "dreg": "DReG"}
 
 
 def section_link(course: Course, place: Place) -> str:
@@ -91,7 +94,7 @@ def equation_index(course: Course) -> Iterator[str]:
                 ]
             )
         if rows:
-            yield f"## {chapter.number} {chapter.title}\n"
+            yield f"## {chapter.number} {chapter.title.partition(': ')[0]}\n"
             yield from table(["equation", "section", "functions", "checks", "tests"], rows)
     if not course.equations:
         yield "No chapter defines an equation yet.\n"
@@ -164,39 +167,75 @@ def published(course: Course, name: str) -> list[list[str]]:
         ]
 
 
+def readable(model: str) -> str:
+    """What a run calls its model, in words.
+
+    >>> readable("HVAE 784-400-200, latents 100+50 (top-down)"), readable("VAE 784-400-40 (dreg-5)")
+    ('hierarchical VAE 784 → 400 → 200, latents 100 + 50 (top-down)', 'VAE 784 → 400 → 40, by DReG with 5 samples')
+    """
+    model = re.sub(r"(?<=\d)([-+])(?=\d)", lambda sign: {"-": " → ", "+": " + "}[sign[1]], model)
+    model = re.sub(r" \((iwae|dreg)-(\d+)\)", lambda of: f", by {NAMES[of[1]]} with {of[2]} samples", model)
+    return model.replace(" (elbo)", "").replace("HVAE", "hierarchical VAE")
+
+
+def value_of(run: results.Run) -> str:
+    """The mean, with its spread over the seeds where there are several."""
+    return run.result.partition(" (")[0]
+
+
+def seeds_of(run: results.Run) -> str:
+    seeds = ", ".join(str(row["seed"]) for row in run.rows)
+    minutes = run.minutes_of("processor")
+    spent = "" if minutes == "–" else f"; {minutes} min" + " each" * (len(run.rows) > 1)
+    return f"seed{'s' * (len(run.rows) > 1)} {seeds}{spent}"
+
+
 def reproductions(course: Course) -> Iterator[str]:
-    """A table for each list of published numbers, ours ranked among them; then every run, with what else it found."""
+    """A table a data set, ours ranked among the published; other measures; what no commit holds; each run, folded."""
     runs = results.read(course.root / "book" / "results")
-    shown = [run for run in runs if run.clean]
+    clean, dirty = [run for run in runs if run.clean], [run for run in runs if not run.clean]
     if not runs:
         yield "No long run has been recorded yet.\n"
-    for name in dict.fromkeys(run.table for run in shown if run.table):
+    for name in dict.fromkeys(run.table for run in clean if run.table):
         yield f"## {name[0].upper() + name[1:]}\n"
-        rows = [[*row, ""] for row in published(course, name)]
-        for run in (run for run in shown if run.table == name):
-            value, where = run.result.split(" (", 1)
-            model = f"**{run.model}** ({run.title[0].lower() + run.title[1:]})"
-            rows.append([f"**{value}**", model, run.measure, f"this course, {where[:-1]}", run.minutes_of("processor")])
+        rows = published(course, name)
+        for run in (run for run in clean if run.table == name):
+            ours = f"**{readable(run.model)}** ({run.title[0].lower() + run.title[1:]})"
+            rows.append([f"**{value_of(run)}**", ours, run.measure, f"this course: {seeds_of(run)}"])
         rows.sort(key=lambda row: float(re.search(r"[\d.]+", row[0])[0]))
         ranked = [[str(rank), *row] for rank, row in enumerate(rows, 1)]
-        yield from table(["rank", "value", "model", "kind", "source", "our minutes"], ranked)
-    for run in [*shown, *(run for run in runs if not run.clean)]:
-        yield f"## {run.title}: {run.model}, {run.data}\n"
-        verdict = f"**{run.result}**" if run.clean else f"{run.result}, {results.UNCOMMITTED}"
-        yield f"{run.measure[0].upper() + run.measure[1:]}: {verdict}.\n"
-        also = [[row["seed"], what, results.told(value)] for row in run.rows for what, value in row["also"].items()]
-        if also:
-            yield from table(["seed", "also measured", "result"], [list(map(str, row)) for row in also])
-        facts = [f"{run.parameters:,} parameters", f"{run.device}, {run.threads} thread" + "s" * (run.threads > 1)]
-        facts += [f"torch {run.versions['torch']}, Python {run.versions['python']}"]
-        facts += [f"{run.minutes_of('processor')} processor minutes a seed, {run.minutes_of('wall')} on the wall"]
-        yield "; ".join(facts) + ".\n"
-        for row in run.rows:
-            commit = f"`{row['commit'][:10]}`" + ", changed since," * row["commit"].endswith("-dirty")
-            yield f"Made on {row['date']} at commit {commit} by\n\n```text\n{row['command']}\n```\n"
-        picture = course.root / "book" / "results" / f"{run.name}.png"
-        if picture.exists():
-            yield f"![Figure of the run: {run.title}](results/{run.name}.png)\n"
+        yield from table(["rank", "value", "model", "kind", "source"], ranked)
+    apart = {"Other measures": [run for run in clean if not run.table], "Made from code that no commit holds": dirty}
+    for heading, listed in apart.items():
+        if listed:
+            yield f"## {heading}\n"
+            rows = [[value_of(r), readable(r.model), f"{r.title}: {r.measure}", seeds_of(r)] for r in listed]
+            yield from table(["value", "model", "what was measured", "run"], rows)
+    if runs:
+        yield "## Every run\n"
+    for run in [*clean, *dirty]:
+        yield f":::{{dropdown}} {run.title}: {readable(run.model)}, {run.data}"
+        yield from details(course, run)
+        yield ":::\n"
+
+
+def details(course: Course, run: results.Run) -> Iterator[str]:
+    """One run: what it measured, on what, by which command, and its figure."""
+    verdict = f"**{run.result}**" if run.clean else f"{run.result}, {results.UNCOMMITTED}"
+    yield f"{run.measure[0].upper() + run.measure[1:]}: {verdict}.\n"
+    if run.also:
+        rows = [[what, ", ".join(results.told(row["also"][what]) for row in run.rows)] for what in run.also]
+        yield from table(["also measured", "result of each seed" if len(run.rows) > 1 else "result"], rows)
+    facts = [f"{run.parameters:,} parameters", f"{run.device}, {run.threads} thread" + "s" * (run.threads > 1)]
+    facts += [f"torch {run.versions['torch']}, Python {run.versions['python']}"]
+    spent = {"processor": run.minutes_of("processor"), "on the wall": run.minutes_of("wall")}
+    facts += [f"{minutes} minutes a seed ({clock})" for clock, minutes in spent.items() if minutes != "–"]
+    yield "; ".join(facts) + ".\n"
+    for row in run.rows:
+        commit = f"`{row['commit'][:10]}`" + ", changed since," * row["commit"].endswith("-dirty")
+        yield f"Made on {row['date']} at commit {commit} by\n\n```text\n{row['command']}\n```\n"
+    if (course.root / "book" / "results" / f"{run.name}.png").exists():
+        yield f"![Figure of the run: {run.title}](results/{run.name}.png)\n"
 
 
 def plain(text: str) -> str:
@@ -208,7 +247,7 @@ def plain(text: str) -> str:
 def bug_museum(course: Course) -> Iterator[str]:
     """An index of the chapters, then each chapter's functions with their wrong variants, and its wrong statements."""
     museum = importlib.import_module("dgmlib.bugs").by_chapter()
-    titles = {row["number"]: row["title"] for row in course.plan} | {k: c.title for k, c in course.chapters.items()}
+    titles = {k: c.title for k, c in course.chapters.items()} | {row["number"]: row["title"] for row in course.plan}
 
     def seen_by(id: str) -> list[str]:
         """The checks that reject it; where a cell builds its wrong forms apart, the chapter alone."""
@@ -222,41 +261,57 @@ def bug_museum(course: Course) -> Iterator[str]:
     anchored: set[str] = set()
 
     def entry(known: Any, id: str, parts: dict[str, str], seen: list[str]) -> Iterator[str]:
-        target = f"(museum-bug-{id.lower()})=\n  " if id not in anchored else ""  # some stand under two functions
+        if id not in anchored:  # some stand under two functions
+            yield f"(museum-bug-{id.lower()})="
         anchored.add(id)
-        yield f"- {target}**{plain(known.name)}** (`{id}`). {plain(known.story)}"
-        yield from (f"  - *{part}:* {plain(text)}" for part, text in parts.items())
-        yield f"  - *Seen by:* {', '.join(seen)}"
+        yield f":::{{rubric}} {plain(known.name)} `{id}`\n:heading-level: 4\n:class: museum-entry\n:::\n"
+        yield f"{plain(known.story)}\n"
+        yield from (f"- *{part}:* {plain(text)}" for part, text in parts.items())
+        yield f"- *Seen by:* {', '.join(seen)}\n"
 
+    yield ":::{dropdown} Index"
     for number, (subjects, slips) in museum.items():
-        links = [f"[{subject.name}](#museum-{subject.name}) {len(subject.bugs)}" for subject in subjects]
-        links += [f"[wrong statements](#museum-statements-{number.lower()}) {len(slips)}"] * bool(slips)
-        yield f"- [{number} {titles[number]}](#museum-{number.lower()}): {', '.join(links)}"
-    yield ""
+        links = [f"[{subject.name.replace('-', ' ')}](#museum-{subject.name})" for subject in subjects]
+        links += [f"[wrong statements](#museum-statements-{number.lower()})"] * bool(slips)
+        yield f"{titles[number]}\n: {', '.join(links)}\n"
+    yield ":::\n"
     for number, (subjects, slips) in museum.items():
+        count = sum(len(subject.bugs) for subject in subjects)
+        known = [f"{count} in {len(subjects)} functions"] + [f"{len(slips)} statements"] * bool(slips)
         yield f"(museum-{number.lower()})=\n## {number} {titles[number]}\n"
+        yield f"::::{{dropdown}} {' and '.join(known)}"
         for subject in subjects:
-            yield f"(museum-{subject.name})=\n### {subject.name}\n"
+            yield f"(museum-{subject.name})=\n:::{{rubric}} {subject.name.replace('-', ' ')}\n:heading-level: 3\n:::\n"
             yield f"The right one: {function_link(subject.function)}. Yours: `diagnose({subject.name!r}, yours)`.\n"
-            yield f":::{{dropdown}} {len(subject.bugs)} known: {plain('; '.join(bug.name for bug in subject.bugs))}"
             for bug in subject.bugs:
                 parts = {"Symptom": bug.symptom, "Look at": bug.place, "Cure": bug.cure}
                 yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"])
-            yield ":::\n"
         if slips:
-            yield f"(museum-statements-{number.lower()})=\n### Wrong statements of chapter {number}\n"
+            yield f"(museum-statements-{number.lower()})=\n:::{{rubric}} Wrong statements\n:heading-level: 3\n:::\n"
             yield "Forms of an identity or an inequality that no function computes.\n"
-            yield f":::{{dropdown}} {len(slips)} known"
             for id, slip in slips.items():
                 parts = {"What holds": slip.holds, "Misleads": slip.misleads}
                 yield from entry(slip, id, parts, seen_by(id) or ["no check of a chapter"])
-            yield ":::\n"
+        yield "::::\n"
+
+
+def modules(root: Path) -> dict[str, str]:
+    """First line of the docstring of each public module of dgmlib, by name."""
+    paths = {path.stem: path for path in (root / "dgmlib").glob("[!_]*.py")}
+    paths["bugs"] = root / "dgmlib" / "bugs" / "__init__.py"
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in sorted(paths.items())}
+    return {name: (ast.get_docstring(tree) or "").partition("\n\n")[0] for name, tree in trees.items()}
 
 
 def api(course: Course) -> Iterator[str]:
-    for path in sorted((course.root / "dgmlib").glob("[!_]*.py")):
-        yield f"## {path.stem}\n\n```{{eval-rst}}\n.. automodule:: dgmlib.{path.stem}\n   :members:\n```\n"
-    yield "## bugs\n\n```{eval-rst}\n.. automodule:: dgmlib.bugs\n   :members:\n```\n"
+    rows = [[f"{{doc}}`{name} <api/{name}>`", plain(line)] for name, line in modules(course.root).items()]
+    yield from table(["module", "what it holds"], rows)
+
+
+def api_pages(root: Path) -> dict[str, str]:
+    """A page a module, which Sphinx fills from the docstrings."""
+    page = "# {0}\n\n```{{eval-rst}}\n.. automodule:: dgmlib.{0}\n   :members:\n```\n"
+    return {name: page.format(name) for name in modules(root)}
 
 
 def chapter_table(course: Course) -> Iterator[str]:
@@ -279,16 +334,16 @@ def chapter_table(course: Course) -> Iterator[str]:
 
 
 PATHS = {
-    "One weekend": ("01 03 06 09 12 14 20 22", "one chapter of each family. Skip the exercises, predict every figure."),
-    "Straight to diffusion": ("01 02 03 06 08 09 20 22 24", "what the chapter on diffusion stands on, and no more."),
     "In the order of the notes": (
         "01 04 05 03 06 08 09 12 13 14 15 16 17 18 19 20 21 22 23 28",
         "the course beside the notes it grew out of.",
     ),
+    "One weekend": ("01 03 06 09 12 14 20 22", "one chapter of each family. Skip the exercises, predict every figure."),
     "Without likelihoods": (
         "01 02 14 15 16 17 18 20 21 24 28",
         "models judged by a critic, by an energy's slope, or by their samples alone.",
     ),
+    "Straight to diffusion": ("01 02 03 06 08 09 20 22 24", "what the chapter on diffusion stands on, and no more."),
 }
 
 

@@ -48,9 +48,8 @@ def first_samples(figure: Image.Image, columns: int, row: int) -> str | None:
         return None
     sheet = Image.new("L", (ACROSS * (SIDE + 2) - 2, DOWN * (SIDE + 2) - 2), 119)
     for i, tile in enumerate(found[: ACROSS * DOWN]):
-        sheet.paste(
-            tile.resize((SIDE, SIDE), Image.Resampling.BOX), (i % ACROSS * (SIDE + 2), i // ACROSS * (SIDE + 2))
-        )
+        corner = (i % ACROSS * (SIDE + 2), i // ACROSS * (SIDE + 2))
+        sheet.paste(tile.resize((SIDE, SIDE), Image.Resampling.BOX), corner)
     content = io.BytesIO()
     sheet.quantize(16).save(content, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
