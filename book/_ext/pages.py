@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from itertools import groupby
+from textwrap import indent
 from typing import Any
 
 from course import Course, Place
@@ -203,8 +204,10 @@ def bug_museum(course: Course) -> Iterator[str]:
         named = [k for k, chapter in course.chapters.items() if any(f'"{id}"' in code for _, code in chapter.code)]
         return [f"a check of chapter {number}" for number in named]
 
-    def entry(known: Any, id: str, parts: dict[str, str], seen: list[str]) -> Iterator[str]:
+    def entry(known: Any, id: str, parts: dict[str, str], seen: list[str], diff: str = "") -> Iterator[str]:
         yield f"- **{plain(known.name)}** (`{id}`). {plain(known.story)}"
+        if diff:
+            yield indent(f"\n```diff\n{diff}\n```\n", "  ")
         yield from (f"  - *{part}:* {plain(text)}" for part, text in parts.items())
         yield f"  - *Seen by:* {', '.join(seen)}"
 
@@ -221,7 +224,7 @@ def bug_museum(course: Course) -> Iterator[str]:
             yield f":::{{dropdown}} {len(subject.bugs)} known: {plain('; '.join(bug.name for bug in subject.bugs))}"
             for bug in subject.bugs:
                 parts = {"Symptom": bug.symptom, "Look at": bug.place, "Cure": bug.cure}
-                yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"])
+                yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"], bug.diff())
             yield ":::\n"
         if slips:
             yield f"(museum-statements-{number.lower()})=\n### Wrong statements of chapter {number}\n"
