@@ -1,12 +1,9 @@
 """Wrong variants of `dgmlib.divergences` (chapter 03)."""
 
-import math
-
 import torch
 from torch import Tensor
-from torch.special import xlogy
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.divergences import (
     GENERATORS,
     chi_squared,
@@ -43,63 +40,6 @@ LOGS = (_law((-1.0, -0.3, -2.0, -4.0))[0], _law((-1.5, -0.2, -1.0, -6.5))[0])
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
-def _js_unhalved_mixture(p: Tensor, q: Tensor) -> Tensor:
-    m = p + q
-    return (xlogy(p, p) - xlogy(p, m) + xlogy(q, q) - xlogy(q, m)).sum(-1) / 2
-
-
-def _power_sum(p: Tensor, q: Tensor, alpha: float) -> Tensor:
-    return (p.pow(alpha) * q.pow(1 - alpha)).sum(-1)
-
-
-def _without_singular_part(p: Tensor, q: Tensor, generator: str) -> Tensor:
-    seen = q > 0
-    inside = q * GENERATORS[generator].f(p / torch.where(seen, q, 1.0))
-    return torch.where(seen, inside, 0.0).sum(-1)
-
-
-def _gaussian_parts(mean_p: Tensor, cov_p: Tensor, mean_q: Tensor, cov_q: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
-    shift = mean_q - mean_p
-    return (
-        torch.linalg.solve(cov_q, cov_p).diagonal(dim1=-2, dim2=-1).sum(-1),
-        (shift * torch.linalg.solve(cov_q, shift)).sum(-1),
-        shift.shape[-1],
-        torch.logdet(cov_q) - torch.logdet(cov_p),
-    )
-
-
-def _gaussian_without_d(*laws: Tensor) -> Tensor:
-    trace, shift, _, log_det = _gaussian_parts(*laws)
-    return (trace + shift + log_det) / 2
-
-
-def _gaussian_log_det_sign(*laws: Tensor) -> Tensor:
-    trace, shift, d, log_det = _gaussian_parts(*laws)
-    return (trace + shift - d - log_det) / 2
-
-
-def _gaussian_without_log_det(*laws: Tensor) -> Tensor:
-    trace, shift, d, _ = _gaussian_parts(*laws)
-    return (trace + shift - d) / 2
-
-
-def _gaussian_inverted_trace(mean_p: Tensor, cov_p: Tensor, mean_q: Tensor, cov_q: Tensor) -> Tensor:
-    _, shift, d, log_det = _gaussian_parts(mean_p, cov_p, mean_q, cov_q)
-    return (_gaussian_parts(mean_q, cov_q, mean_p, cov_p)[0] + shift - d + log_det) / 2
-
-
-def _gaussian_euclidean_shift(mean_p: Tensor, cov_p: Tensor, mean_q: Tensor, cov_q: Tensor) -> Tensor:
-    trace, _, d, log_det = _gaussian_parts(mean_p, cov_p, mean_q, cov_q)
-    return (trace + (mean_q - mean_p).square().sum(-1) - d + log_det) / 2
-
-
-def _gaussian_diagonal(mean_p: Tensor, cov_p: Tensor, mean_q: Tensor, cov_q: Tensor) -> Tensor:
-    def keep_diagonal(cov: Tensor) -> Tensor:
-        return torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1))
-
-    return kl_gaussian(mean_p, keep_diagonal(cov_p), mean_q, keep_diagonal(cov_q))
-
-
 # --- the table ------------------------------------------------------------------------------------------------------
 
 SUBJECTS = (
@@ -108,10 +48,10 @@ SUBJECTS = (
         entropy,
         ((P,), (P_ZERO,)),
         {
-            "entropy-sign": lambda p: -entropy(p),
-            "entropy-bits": lambda p: entropy(p) / math.log(2),
-            "entropy-mean": lambda p: entropy(p) / p.shape[-1],
-            "entropy-nan": lambda p: -(p * p.log()).sum(-1),
+            "entropy-sign": edit("return -", "return "),
+            "entropy-bits": edit(".sum(-1)", ".sum(-1) / math.log(2)"),
+            "entropy-mean": edit(".sum(-1)", ".mean(-1)"),
+            "entropy-nan": edit('_x_log_y(need_probabilities("p", p), p)', "(p * p.log())"),
         },
     ),
     subject(
@@ -119,10 +59,10 @@ SUBJECTS = (
         cross_entropy,
         LAWS,
         {
-            "E3-024": lambda p, q: entropy(p),
-            "cross-entropy-swapped": lambda p, q: cross_entropy(q, p),
-            "cross-entropy-kl": kl_divergence,
-            "cross-entropy-bits": lambda p, q: cross_entropy(p, q) / math.log(2),
+            "E3-024": edit("_x_log_y(p, q)", "_x_log_y(p, p)"),
+            "cross-entropy-swapped": edit("_x_log_y(p, q)", "_x_log_y(q, p)"),
+            "cross-entropy-kl": edit("-_x_log_y(p, q)", "(_x_log_y(p, p) - _x_log_y(p, q))"),
+            "cross-entropy-bits": edit(".sum(-1)", ".sum(-1) / math.log(2)"),
         },
     ),
     subject(
@@ -130,15 +70,15 @@ SUBJECTS = (
         kl_divergence,
         LAWS,
         {
-            "E0-28": lambda p, q: kl_divergence(q, p),
-            "E3-021": lambda p, q: kl_divergence(p, q) / math.log(2),
-            "E3-022": lambda p, q: xlogy(p, p) - xlogy(p, q),
-            "kl-mean": lambda p, q: kl_divergence(p, q) / p.shape[-1],
-            "kl-cross-entropy": cross_entropy,
+            "E0-28": edit("_x_log_y(p, p) - _x_log_y(p, q)", "_x_log_y(q, q) - _x_log_y(q, p)"),
+            "E3-021": edit(".sum(-1)", ".sum(-1) / math.log(2)"),
+            "E3-022": edit(".sum(-1)", ""),
+            "kl-mean": edit(".sum(-1)", ".mean(-1)"),
+            "kl-cross-entropy": edit("_x_log_y(p, p) - ", "-"),
             "kl-symmetrised": lambda p, q: kl_divergence(p, q) + kl_divergence(q, p),
-            "kl-sign": lambda p, q: -kl_divergence(p, q),
-            "kl-nan": lambda p, q: (p * (p / q).log()).sum(-1),
-            "kl-no-log": lambda p, q: (xlogy(p, p) - p * q).sum(-1),
+            "kl-sign": edit("return (", "return -("),
+            "kl-nan": edit("_x_log_y(p, p) - _x_log_y(p, q)", "p * (p / q).log()"),
+            "kl-no-log": edit("_x_log_y(p, q)", "p * q"),
         },
     ),
     subject(
@@ -147,10 +87,12 @@ SUBJECTS = (
         LAWS,
         {
             "E3-067": lambda p, q: kl_divergence(p, q) + kl_divergence(q, p),
-            "js-sum-not-half": lambda p, q: 2 * js_divergence(p, q),
-            "js-log2": lambda p, q: js_divergence(p, q) / math.log(2),
-            "js-root": lambda p, q: js_divergence(p, q).sqrt(),
-            "js-unhalved-mixture": _js_unhalved_mixture,
+            "js-sum-not-half": edit("halves.sum(-1) / 2", "halves.sum(-1)"),
+            "js-log2": edit(".clamp(min=0)", ".clamp(min=0) / math.log(2)"),
+            "js-root": edit(".clamp(min=0)", ".clamp(min=0).sqrt()"),
+            "js-unhalved-mixture": edit(
+                "2 * p / total", "p / total", "2 * q / total", "q / total", ".clamp(min=0)", ""
+            ),
         },
     ),
     subject(
@@ -158,10 +100,10 @@ SUBJECTS = (
         renyi_divergence,
         ((P, Q, 0.3), (P, Q, 2.0), (P_ZERO, Q_ZERO, 0.3)),
         {
-            "renyi-swapped": lambda p, q, alpha: _power_sum(p, q, 1 - alpha).log() / (alpha - 1),
-            "renyi-prefactor": lambda p, q, alpha: renyi_divergence(p, q, alpha) / alpha,
-            "renyi-sign": lambda p, q, alpha: -renyi_divergence(p, q, alpha),
-            "renyi-tsallis": lambda p, q, alpha: (_power_sum(p, q, alpha) - 1) / (alpha - 1),
+            "renyi-swapped": edit("p, q = _pair", "q, p = _pair"),
+            "renyi-prefactor": edit("/ (alpha - 1)", "/ (alpha * (alpha - 1))"),
+            "renyi-sign": edit("/ (alpha - 1)", "/ (1 - alpha)"),
+            "renyi-tsallis": edit("near, far)", "near, far).expm1()"),
         },
     ),
     subject(
@@ -169,9 +111,9 @@ SUBJECTS = (
         total_variation,
         LAWS,
         {
-            "tv-l1": lambda p, q: (p - q).abs().sum(-1),
-            "tv-max": lambda p, q: (p - q).abs().amax(-1),
-            "tv-l2": lambda p, q: (p - q).square().sum(-1).sqrt(),
+            "tv-l1": edit(" / 2", ""),
+            "tv-max": edit(".sum(-1) / 2", ".amax(-1)"),
+            "tv-l2": edit("abs().sum(-1) / 2", "square().sum(-1).sqrt()"),
         },
     ),
     subject(
@@ -179,9 +121,12 @@ SUBJECTS = (
         hellinger_squared,
         LAWS,
         {
-            "hellinger-root": lambda p, q: hellinger_squared(p, q).sqrt(),
-            "hellinger-no-half": lambda p, q: (p.sqrt() - q.sqrt()).square().sum(-1),
-            "hellinger-affinity": lambda p, q: (p * q).sqrt().sum(-1),
+            "hellinger-root": edit(
+                "return (root_p - root_q).square().sum(-1) / 2",
+                "return ((root_p - root_q).square().sum(-1) / 2).sqrt()",
+            ),
+            "hellinger-no-half": edit(" / 2", ""),
+            "hellinger-affinity": edit("(root_p - root_q).square().sum(-1) / 2", "(p * q).sqrt().sum(-1)"),
         },
     ),
     subject(
@@ -189,10 +134,10 @@ SUBJECTS = (
         chi_squared,
         LAWS,
         {
-            "chi-squared-neyman": lambda p, q: chi_squared(q, p),
-            "chi-squared-no-square": lambda p, q: ((p - q).abs() / q).sum(-1),
-            "chi-squared-uncentred": lambda p, q: (p.square() / q).sum(-1),
-            "chi-squared-symmetric": lambda p, q: ((p - q).square() / (p + q)).sum(-1),
+            "chi-squared-neyman": edit("p, q = _pair", "q, p = _pair"),
+            "chi-squared-no-square": edit("(p - q).square()", "(p - q).abs()"),
+            "chi-squared-uncentred": edit("(p - q).square()", "p.square()"),
+            "chi-squared-symmetric": edit("> 0, q, 1.0", "> 0, p + q, 1.0"),
         },
     ),
     subject(
@@ -205,8 +150,8 @@ SUBJECTS = (
             (Q_ZERO, P_ZERO, "js"),
         ),
         {
-            "E3-070": _without_singular_part,
-            "f-divergence-swapped": lambda p, q, generator: f_divergence(q, p, generator),
+            "E3-070": edit("(inside + outside)", "inside"),
+            "f-divergence-swapped": edit("p, q = _pair", "q, p = _pair"),
             "f-divergence-ratio": lambda p, q, generator: (q * GENERATORS[generator].f(q / p)).sum(-1),
             "f-divergence-under-p": lambda p, q, generator: (p * GENERATORS[generator].f(p / q)).sum(-1),
             "f-divergence-unweighted": lambda p, q, generator: GENERATORS[generator].f(p / q).sum(-1),
@@ -220,9 +165,9 @@ SUBJECTS = (
             (_law((-3.0, 1.0, 1.5))[0], P_ZERO, Q_ZERO),
         ),
         {
-            "wasserstein-unit-gaps": lambda points, p, q: (p - q).cumsum(-1).abs().sum(-1),
-            "wasserstein-cramer": lambda points, p, q: ((p - q).cumsum(-1)[..., :-1].square() * points.diff()).sum(-1),
-            "wasserstein-pointwise": lambda points, p, q: ((p - q)[..., :-1].abs() * points.diff()).sum(-1),
+            "wasserstein-unit-gaps": edit(".abs() * gaps", ".abs()"),
+            "wasserstein-cramer": edit(".abs() * gaps", ".square() * gaps"),
+            "wasserstein-pointwise": edit(".cumsum(-1)", ""),
         },
     ),
     subject(
@@ -230,9 +175,9 @@ SUBJECTS = (
         wasserstein_samples,
         tuple((_law((0.3, -1.0, 2.0, 0.9))[0], _law((5.0, -2.0, 0.1, 4.0))[0], order) for order in (1.0, 2.0)),
         {
-            "wasserstein-unsorted": lambda x, y, order: (x - y).abs().pow(order).mean(-1).pow(1 / order),
-            "wasserstein-no-root": lambda x, y, order: wasserstein_samples(x, y, order) ** order,
-            "wasserstein-sum": lambda x, y, order: wasserstein_samples(x, y, order) * x.shape[-1] ** (1 / order),
+            "wasserstein-unsorted": edit('"x", x).sort(-1).values', '"x", x)', '"y", y).sort(-1).values', '"y", y)'),
+            "wasserstein-no-root": edit("gaps, order, dim=-1)", "gaps, order, dim=-1) ** order", "** (1 / order)", ""),
+            "wasserstein-sum": edit(" / x.shape[-1] ** (1 / order)", ""),
         },
     ),
     subject(
@@ -240,7 +185,7 @@ SUBJECTS = (
         mmd_squared,
         ((torch.exp(-_law((0.0, 0.4, 1.0), (0.4, 0.0, 0.3), (1.0, 0.3, 0.0))), P_ZERO, Q_ZERO),),
         {
-            "mmd-root": lambda gram, p, q: mmd_squared(gram, p, q).sqrt(),
+            "mmd-root": edit("gram), p - q)", "gram), p - q).sqrt()"),
             "mmd-cross-once": lambda gram, p, q: (
                 mmd_squared(gram, p, q) + torch.einsum("...i,ij,...j->...", p, gram, q)
             ),
@@ -251,9 +196,9 @@ SUBJECTS = (
         fisher_divergence,
         ((_law((1.0, -2.0, 0.5), (0.3, 0.1, -0.7)), _law((0.4, -1.0, 0.0), (1.3, 0.2, 0.9))),),
         {
-            "fisher-no-half": lambda score_p, score_q: (score_p - score_q).square().sum(-1),
-            "fisher-mean": lambda score_p, score_q: fisher_divergence(score_p, score_q) / score_p.shape[-1],
-            "fisher-batch": lambda score_p, score_q: fisher_divergence(score_p, score_q).mean(),
+            "fisher-no-half": edit(" / 2", ""),
+            "fisher-mean": edit(".sum(-1)", ".mean(-1)"),
+            "fisher-batch": edit(".sum(-1)", ".sum(-1).mean()"),
         },
     ),
     subject(
@@ -274,19 +219,25 @@ SUBJECTS = (
             ),
         ),
         {
-            "gaussian-kl-no-half": lambda *laws: 2 * kl_gaussian(*laws),
-            "gaussian-kl-squared-scale": lambda mean_p, cov_p, mean_q, cov_q: kl_gaussian(
-                mean_p, cov_p @ cov_p, mean_q, cov_q @ cov_q
+            "gaussian-kl-no-half": edit("log_det) / 2", "log_det)"),
+            "gaussian-kl-squared-scale": edit(
+                '"cov_p", cov_p', '"cov_p", cov_p @ cov_p', '"cov_q", cov_q', '"cov_q", cov_q @ cov_q'
             ),
-            "gaussian-kl-reversed": lambda mean_p, cov_p, mean_q, cov_q: kl_gaussian(mean_q, cov_q, mean_p, cov_p),
-            "gaussian-kl-trace-inverted": _gaussian_inverted_trace,
-            "gaussian-kl-no-d": _gaussian_without_d,
-            "gaussian-kl-log-det-sign": _gaussian_log_det_sign,
-            "gaussian-kl-no-log-det": _gaussian_without_log_det,
-            "gaussian-kl-euclidean": _gaussian_euclidean_shift,
-            "gaussian-kl-diagonal": _gaussian_diagonal,
-            "gaussian-kl-mean-over-d": lambda *laws: kl_gaussian(*laws) / laws[0].shape[-1],
-            "gaussian-kl-batch-sum": lambda *laws: kl_gaussian(*laws).sum(),
+            "gaussian-kl-reversed": edit("chol_p, chol_q = ", "chol_q, chol_p = "),
+            "gaussian-kl-trace-inverted": edit("solve(chol_q, chol_p,", "solve(chol_p, chol_q,"),
+            "gaussian-kl-no-d": edit(" - mean_p.shape[-1]", ""),
+            "gaussian-kl-log-det-sign": edit("+ log_det", "- log_det"),
+            "gaussian-kl-no-log-det": edit(" + log_det", ""),
+            "gaussian-kl-euclidean": edit(
+                "solve(chol_q, (mean_q - mean_p)[..., None], upper=False).square().sum((-2, -1))",
+                "(mean_q - mean_p).square().sum(-1)",
+            ),
+            "gaussian-kl-diagonal": edit(
+                *('"cov_p", cov_p', '"cov_p", cov_p.diagonal(dim1=-2, dim2=-1).diag_embed()'),
+                *('"cov_q", cov_q', '"cov_q", cov_q.diagonal(dim1=-2, dim2=-1).diag_embed()'),
+            ),
+            "gaussian-kl-mean-over-d": edit("log_det) / 2", "log_det) / (2 * mean_p.shape[-1])"),
+            "gaussian-kl-batch-sum": edit("log_det) / 2", "log_det).sum() / 2"),
         },
     ),
     subject(
@@ -294,11 +245,11 @@ SUBJECTS = (
         kl_terms,
         (LOGS,),
         {
-            "kl-terms-sign": lambda log_p, log_q: log_q - log_p,
-            "kl-terms-absolute": lambda log_p, log_q: (log_p - log_q).abs(),
-            "kl-terms-clamped": lambda log_p, log_q: (log_p - log_q).clamp(min=0),
-            "kl-terms-weighted": lambda log_p, log_q: log_p.exp() * (log_p - log_q),
-            "kl-terms-squared": lambda log_p, log_q: (log_p - log_q).square() / 2,
+            "kl-terms-sign": edit("log_p - log_q", "log_q - log_p"),
+            "kl-terms-absolute": edit("log_p - log_q", "(log_p - log_q).abs()"),
+            "kl-terms-clamped": edit("log_p - log_q", "(log_p - log_q).clamp(min=0)"),
+            "kl-terms-weighted": edit("log_p - log_q", "log_p.exp() * (log_p - log_q)"),
+            "kl-terms-squared": edit("log_p - log_q", "(log_p - log_q).square() / 2"),
         },
     ),
     subject(
@@ -306,9 +257,9 @@ SUBJECTS = (
         kl_terms_nonnegative,
         (LOGS,),
         {
-            "kl-control-inverted": lambda log_p, log_q: kl_terms_nonnegative(log_q, log_p),
-            "kl-control-no-one": lambda log_p, log_q: kl_terms_nonnegative(log_p, log_q) + 1,
-            "kl-control-sign": lambda log_p, log_q: -(log_q - log_p).expm1() - (log_q - log_p),
+            "kl-control-inverted": edit("log_r = -kl", "log_r = kl"),
+            "kl-control-no-one": edit("log_r.expm1()", "log_r.exp()"),
+            "kl-control-sign": edit("return log_r", "return -log_r"),
         },
     ),
 )

@@ -5,15 +5,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.special import xlogy
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.estimation import (
     bernoulli_log_prob,
     beta_mode,
     beta_posterior,
     bits_per_dim,
-    categorical_mle,
     categorical_predictive,
     code_lengths,
     gaussian_map,
@@ -45,86 +43,6 @@ A, B = _float64([[2.0, 0.3], [0.3, 0.8]]), _float64([[1.5, -0.4], [-0.4, 2.2]])
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
-def _gaussian_uncentred(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x.mean(0), x.T @ x / x.shape[0]
-
-
-def _gaussian_root(x: Tensor) -> tuple[Tensor, Tensor]:
-    mean, cov = gaussian_mle(x)
-    return mean, cov.diagonal().sqrt().diag()
-
-
-def _numerator_only(x: Tensor, levels: int, concentration: float) -> Tensor:
-    n = x.shape[0]
-    return (categorical_mle(x, levels) * n + concentration) / n
-
-
-def _dirichlet_mode(x: Tensor, levels: int, concentration: float) -> Tensor:
-    n = x.shape[0]
-    return (categorical_mle(x, levels) * n + concentration - 1) / (n + levels * (concentration - 1))
-
-
-def _weights_exchanged(x: Tensor, variance: float, prior_mean: float, prior_variance: float) -> tuple[Tensor, Tensor]:
-    posterior_variance = normal_posterior(x, variance, prior_mean, prior_variance)[1]
-    weight = posterior_variance / prior_variance
-    return (1 - weight) * prior_mean + weight * x.mean(), posterior_variance
-
-
-def _one_datum(x: Tensor, variance: float, prior_mean: float, prior_variance: float) -> tuple[Tensor, Tensor]:
-    return normal_posterior(x.mean()[None], variance, prior_mean, prior_variance)
-
-
-def _predictive(x: Tensor, variance: float, prior_mean: float, prior_variance: float) -> tuple[Tensor, Tensor]:
-    posterior_mean, posterior_variance = normal_posterior(x, variance, prior_mean, prior_variance)
-    return posterior_mean, posterior_variance + variance
-
-
-def _inverse_wishart_mean(x: Tensor, scale: float, degrees: float) -> tuple[Tensor, Tensor]:
-    return gaussian_map(x, scale, degrees - 2 * (x.shape[1] + 1))
-
-
-def _averaged_covariance(x: Tensor, scale: float, degrees: float) -> tuple[Tensor, Tensor]:
-    mean, cov = gaussian_mle(x)
-    return mean, (cov + scale * torch.eye(x.shape[1], dtype=x.dtype)) / (1 + degrees + x.shape[1] + 1)
-
-
-def _newton_without_inverse(loss, start: Tensor, n_steps: int) -> Tensor:
-    path = [start]
-    for _ in range(n_steps):
-        path.append(path[-1] - torch.func.jacrev(torch.func.grad(loss))(path[-1]) @ torch.func.grad(loss)(path[-1]))
-    return torch.stack(path)
-
-
-def _newton_diagonal(loss, start: Tensor, n_steps: int) -> Tensor:
-    path = [start]
-    for _ in range(n_steps):
-        path.append(
-            path[-1] - torch.func.grad(loss)(path[-1]) / torch.func.jacrev(torch.func.grad(loss))(path[-1]).diagonal()
-        )
-    return torch.stack(path)
-
-
-def _newton_ascent(loss, start: Tensor, n_steps: int) -> Tensor:
-    path = [start]
-    for _ in range(n_steps):
-        path.append(2 * path[-1] - newton(loss, path[-1], 1)[1])
-    return torch.stack(path)
-
-
-def _moments_with_mean_outside(log_prob, theta: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    score, _, curvature = score_moments(log_prob, theta, x, weights)
-    return score, torch.outer(score, score), curvature
-
-
-def _moments_curvature_sign(log_prob, theta: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    score, second_moment, curvature = score_moments(log_prob, theta, x, weights)
-    return score, second_moment, -curvature
-
-
-def _moments_unweighted(log_prob, theta: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return score_moments(log_prob, theta, x, torch.full_like(weights, 1 / len(weights)))
-
-
 def _skewed_quadratic(theta: Tensor) -> Tensor:
     return theta @ A @ theta / 2 + theta.pow(4).sum() / 10 - theta[0]
 
@@ -141,10 +59,12 @@ SUBJECTS = (
         gaussian_mle,
         ((POINTS,), (VALUES[:, None],)),
         {
-            "E0-11": lambda x: (x.mean(0), gaussian_mle(x)[1] * x.shape[0] / (x.shape[0] - 1)),
-            "gaussian-mle-uncentred": _gaussian_uncentred,
-            "gaussian-mle-std": _gaussian_root,
-            "gaussian-mle-sum": lambda x: (x.mean(0), gaussian_mle(x)[1] * x.shape[0]),
+            "E0-11": edit("/ x.shape[0]", "/ (x.shape[0] - 1)"),
+            "gaussian-mle-uncentred": edit("centred.T @ centred", "x.T @ x"),
+            "gaussian-mle-std": edit(
+                "centred.T @ centred / x.shape[0]", "(centred.T @ centred / x.shape[0]).diagonal().sqrt().diag()"
+            ),
+            "gaussian-mle-sum": edit(" / x.shape[0]", ""),
         },
     ),
     subject(
@@ -161,9 +81,9 @@ SUBJECTS = (
         newton,
         ((_skewed_quadratic, _float64([1.5, -0.5]), 2),),
         {
-            "newton-no-inverse": _newton_without_inverse,
-            "newton-diagonal": _newton_diagonal,
-            "newton-sign": _newton_ascent,
+            "newton-no-inverse": edit("torch.linalg.solve(hessian, gradient)", "hessian @ gradient"),
+            "newton-diagonal": edit("torch.linalg.solve(hessian, gradient)", "gradient / hessian.diagonal()"),
+            "newton-sign": edit("path[-1] - torch", "path[-1] + torch"),
         },
     ),
     subject(
@@ -171,9 +91,14 @@ SUBJECTS = (
         score_moments,
         ((_normal_log_prob, _float64([0.4, 0.2]), VALUES, _float64([0.3, 0.1, 0.05, 0.15, 0.2, 0.2])),),
         {
-            "fisher-information-mean-first": _moments_with_mean_outside,
-            "fisher-information-sign": _moments_curvature_sign,
-            "fisher-information-unweighted": _moments_unweighted,
+            "fisher-information-mean-first": edit(
+                'torch.einsum("n,ni,nj->ij", weights, scores, scores)',
+                "torch.outer(weights @ scores, weights @ scores)",
+            ),
+            "fisher-information-sign": edit('-torch.einsum("n,nij', 'torch.einsum("n,nij'),
+            "fisher-information-unweighted": edit(
+                'need_probabilities("weights", weights), ', "weights = torch.full_like(weights, 1 / len(weights))\n    "
+            ),
         },
     ),
     subject(
@@ -181,10 +106,16 @@ SUBJECTS = (
         sandwich,
         ((B, A),),
         {
-            "sandwich-inverse-curvature": lambda second_moment, curvature: torch.linalg.inv(curvature),
-            "sandwich-inverse-score": lambda second_moment, curvature: torch.linalg.inv(second_moment),
-            "sandwich-inside-out": lambda second_moment, curvature: sandwich(curvature, second_moment),
-            "sandwich-no-inverse": lambda second_moment, curvature: curvature @ second_moment @ curvature,
+            "sandwich-inverse-curvature": edit("bread @ score_second_moment @ bread", "bread"),
+            "sandwich-inverse-score": edit(
+                "bread @ score_second_moment @ bread", "torch.linalg.inv(score_second_moment)"
+            ),
+            "sandwich-inside-out": edit(
+                "    bread, ", "    score_second_moment, curvature = curvature, score_second_moment\n    bread, "
+            ),
+            "sandwich-no-inverse": edit(
+                "bread @ score_second_moment @ bread", "curvature @ score_second_moment @ curvature"
+            ),
         },
     ),
     subject(
@@ -192,10 +123,10 @@ SUBJECTS = (
         monte_carlo,
         ((VALUES,),),
         {
-            "monte-carlo-std": lambda values: (values.mean(), values.std()),
-            "monte-carlo-biased": lambda values: (values.mean(), values.std(correction=0) / math.sqrt(len(values))),
-            "monte-carlo-variance": lambda values: (values.mean(), values.var() / len(values)),
-            "monte-carlo-over-n": lambda values: (values.mean(), values.std() / len(values)),
+            "monte-carlo-std": edit(" / math.sqrt(values.shape[0])", ""),
+            "monte-carlo-biased": edit("values.std()", "values.std(correction=0)"),
+            "monte-carlo-variance": edit("values.std() / math.sqrt(values.shape[0])", "values.var() / values.shape[0]"),
+            "monte-carlo-over-n": edit("math.sqrt(values.shape[0])", "values.shape[0]"),
         },
     ),
     subject(
@@ -203,9 +134,11 @@ SUBJECTS = (
         beta_posterior,
         ((BITS, 2.0, 5.0),),
         {
-            "beta-posterior-swapped": lambda x, a, b: beta_posterior(1 - x, a, b),
-            "beta-posterior-shares": lambda x, a, b: (a + x.mean(0), b + 1 - x.mean(0)),
-            "beta-posterior-n": lambda x, a, b: (a + x.sum(0), b + torch.full_like(x.sum(0), len(x))),
+            "beta-posterior-swapped": edit("a + ones, b + x.shape[0] - ones", "a + x.shape[0] - ones, b + ones"),
+            "beta-posterior-shares": edit(
+                "(bernoulli_mle(x) * x.shape[0]).round()", "bernoulli_mle(x)", "b + x.shape[0]", "b + 1"
+            ),
+            "beta-posterior-n": edit("b + x.shape[0] - ones", "b + torch.full_like(ones, x.shape[0])"),
         },
     ),
     subject(
@@ -213,10 +146,10 @@ SUBJECTS = (
         beta_mode,
         ((4.0, 8.0, 0.0), (4.0, 8.0, 1.0), (_float64([2.5, 6.0]), _float64([3.0, 2.2]), 0.5)),
         {
-            "E0-12": lambda a, b, jacobian_power: beta_mode(a, b),
-            "map-mean": lambda a, b, jacobian_power: a / (a + b),
-            "map-jacobian-inverted": lambda a, b, jacobian_power: beta_mode(a, b, -jacobian_power),
-            "map-add-one": lambda a, b, jacobian_power: beta_mode(a + 2, b + 2, jacobian_power),
+            "E0-12": edit("a - 1 + jacobian_power, b - 1 + jacobian_power", "a - 1, b - 1"),
+            "map-mean": edit("inner_a / (inner_a + inner_b)", "a / (a + b)"),
+            "map-jacobian-inverted": edit("a - 1 + jacobian_power, b - 1 + j", "a - 1 - jacobian_power, b - 1 - j"),
+            "map-add-one": edit("a - 1 + jacobian_power, b - 1 + j", "a + 1 + jacobian_power, b + 1 + j"),
         },
     ),
     subject(
@@ -224,15 +157,15 @@ SUBJECTS = (
         categorical_predictive,
         ((GREY, 4, 1.5), (GREY, 5, 2.0)),
         {
-            "predictive-numerator-only": _numerator_only,
-            "predictive-one-count": lambda x, levels, concentration: (
-                _numerator_only(x, levels, concentration) * len(x) / (len(x) + concentration)
+            "predictive-numerator-only": edit("(x.shape[0] + levels * concentration)", "x.shape[0]"),
+            "predictive-one-count": edit("levels * concentration", "concentration"),
+            "predictive-mode": edit(
+                "+ concentration)", "+ concentration - 1)", "levels * concentration", "levels * (concentration - 1)"
             ),
-            "predictive-mode": _dirichlet_mode,
-            "predictive-shared": lambda x, levels, concentration: categorical_predictive(
-                x, levels, concentration / levels
+            "predictive-shared": edit(
+                "+ concentration)", "+ concentration / levels)", "levels * concentration", "concentration"
             ),
-            "predictive-none": lambda x, levels, concentration: categorical_mle(x, levels),
+            "predictive-none": edit("double() + concentration", "double()", " + levels * concentration", ""),
         },
     ),
     subject(
@@ -240,12 +173,18 @@ SUBJECTS = (
         normal_posterior,
         ((VALUES, 1.7, 0.5, 0.6),),
         {
-            "normal-posterior-one-datum": _one_datum,
-            "normal-posterior-squared-scale": lambda x, variance, prior_mean, prior_variance: normal_posterior(
-                x, variance**2, prior_mean, prior_variance**2
+            "normal-posterior-one-datum": edit('len(need_finite("x", x))', "1", "x.sum()", "x.mean()"),
+            "normal-posterior-squared-scale": edit(
+                "    posterior_variance = 1 / (1",
+                "    variance, prior_variance = variance**2, prior_variance**2\n    posterior_variance = 1 / (1",
             ),
-            "normal-posterior-weights": _weights_exchanged,
-            "normal-posterior-predictive": _predictive,
+            "normal-posterior-weights": edit(
+                "prior_mean / prior_variance + x.sum() / variance",
+                "prior_mean * len(x) / variance + x.mean() / prior_variance",
+            ),
+            "normal-posterior-predictive": edit(
+                "variance), posterior_variance", "variance), posterior_variance + variance"
+            ),
         },
     ),
     subject(
@@ -253,9 +192,9 @@ SUBJECTS = (
         gaussian_map,
         ((POINTS, 0.7, 9.0),),
         {
-            "gaussian-map-mean": _inverse_wishart_mean,
+            "gaussian-map-mean": edit("degrees + d + 1", "degrees - d - 1"),
             "gaussian-map-no-prior": lambda x, scale, degrees: gaussian_mle(x),
-            "gaussian-map-one-datum": _averaged_covariance,
+            "gaussian-map-one-datum": edit("n * cov", "cov", "(n + degrees", "(1 + degrees"),
         },
     ),
     subject(
@@ -263,10 +202,10 @@ SUBJECTS = (
         ridge,
         ((POINTS, TARGETS, 0.8),),
         {
-            "ridge-mean-loss": lambda features, y, penalty: ridge(features, y, penalty * len(y)),
-            "ridge-over-n": lambda features, y, penalty: ridge(features, y, penalty / len(y)),
-            "ridge-half-loss": lambda features, y, penalty: ridge(features, y, 2 * penalty),
-            "ridge-squared": lambda features, y, penalty: ridge(features, y, penalty**2),
+            "ridge-mean-loss": edit("penalty * identity", "len(y) * penalty * identity"),
+            "ridge-over-n": edit("penalty * identity", "penalty / len(y) * identity"),
+            "ridge-half-loss": edit("penalty * identity", "2 * penalty * identity"),
+            "ridge-squared": edit("penalty * identity", "penalty**2 * identity"),
         },
     ),
     subject(
@@ -274,9 +213,12 @@ SUBJECTS = (
         soft_threshold,
         ((_float64([-2.0, -0.3, 0.0, 0.4, 3.0]), 0.5),),
         {
-            "soft-threshold-hard": lambda u, threshold: torch.where(u.abs() > threshold, u, 0.0),
-            "soft-threshold-one-sided": lambda u, threshold: (u - threshold).clamp(min=0),
-            "soft-threshold-no-clamp": lambda u, threshold: u.sign() * (u.abs() - threshold),
+            "soft-threshold-hard": edit(
+                'need_finite("u", u).sign() * (u.abs() - threshold).clamp(min=0)',
+                "torch.where(u.abs() > threshold, u, 0.0)",
+            ),
+            "soft-threshold-one-sided": edit('need_finite("u", u).sign() * (u.abs() - threshold)', "(u - threshold)"),
+            "soft-threshold-no-clamp": edit(".clamp(min=0)", ""),
         },
     ),
     subject(
@@ -284,8 +226,8 @@ SUBJECTS = (
         lasso,
         ((POINTS, TARGETS, 0.5),),
         {
-            "lasso-mean-loss": lambda features, y, penalty: lasso(features, y, penalty * len(y)),
-            "lasso-whole-square": lambda features, y, penalty: lasso(features, y, penalty / 2),
+            "lasso-mean-loss": edit("penalty / squares[j]", "len(y) * penalty / squares[j]"),
+            "lasso-whole-square": edit("penalty / squares[j]", "penalty / 2 / squares[j]"),
             "lasso-thresholded-fit": lambda features, y, penalty: soft_threshold(least_squares(features, y), penalty),
         },
     ),
@@ -294,11 +236,11 @@ SUBJECTS = (
         bernoulli_log_prob,
         ((BITS, _float64([0.8, 0.3, 0.4, 0.1])), (BITS, _float64([0.6, 0.5, 0.2, 0.05]))),
         {
-            "bernoulli-mean": lambda x, probs: bernoulli_log_prob(x, probs) / x.shape[1],
-            "bernoulli-sign": lambda x, probs: -bernoulli_log_prob(x, probs),
-            "bernoulli-ones-only": lambda x, probs: xlogy(x, probs).sum(-1),
-            "bernoulli-double-sigmoid": lambda x, probs: bernoulli_log_prob(x, probs.sigmoid()),
-            "bernoulli-batch-mean": lambda x, probs: bernoulli_log_prob(x, probs).mean(),
+            "bernoulli-mean": edit(".sum(-1)", ".mean(-1)"),
+            "bernoulli-sign": edit("return torch", "return -torch"),
+            "bernoulli-ones-only": edit("torch.where(x == 1, probs, 1 - probs).log()", "torch.special.xlogy(x, probs)"),
+            "bernoulli-double-sigmoid": edit("probs, 1 - probs)", "probs.sigmoid(), 1 - probs.sigmoid())"),
+            "bernoulli-batch-mean": edit(".sum(-1)", ".sum(-1).mean()"),
         },
     ),
     subject(
@@ -306,12 +248,12 @@ SUBJECTS = (
         bits_per_dim,
         ((_float64([-310.0, -402.5]), 64, 16), (_float64([-20.0, 3.0]), 12, 256)),
         {
-            "bits-nats": lambda log_prob, d, levels: -log_prob / d + math.log(levels),
-            "bits-no-offset": lambda log_prob, d, levels: bits_per_dim(log_prob, d),
-            "bits-offset-sign": lambda log_prob, d, levels: bits_per_dim(log_prob, d) - math.log2(levels),
-            "bits-per-image": lambda log_prob, d, levels: bits_per_dim(log_prob, d, levels) * d,
-            "bits-offset-over-d": lambda log_prob, d, levels: bits_per_dim(log_prob, d) + math.log2(levels) / d,
-            "bits-sign": lambda log_prob, d, levels: bits_per_dim(-log_prob, d, levels),
+            "bits-nats": edit("(d * math.log(2)) + math.log2(levels)", "d + math.log(levels)"),
+            "bits-no-offset": edit(" + math.log2(levels)", ""),
+            "bits-offset-sign": edit("+ math.log2(levels)", "- math.log2(levels)"),
+            "bits-per-image": edit("(d * math.log(2)) +", "math.log(2) + d *"),
+            "bits-offset-over-d": edit("math.log2(levels)", "math.log2(levels) / d"),
+            "bits-sign": edit("return -log_prob", "return log_prob"),
         },
     ),
     subject(
@@ -319,9 +261,9 @@ SUBJECTS = (
         code_lengths,
         ((_float64([0.55, 0.2, 0.15, 0.1]),),),
         {
-            "code-length-rounded": lambda p: (-p.log2()).round(),
-            "code-length-ideal": lambda p: -p.log2(),
-            "code-length-nats": lambda p: (-p.log()).ceil(),
+            "code-length-rounded": edit(".ceil()", ".round()"),
+            "code-length-ideal": edit(".ceil()", ""),
+            "code-length-nats": edit(".log2()", ".log()"),
             "code-length-uniform": lambda p: torch.full_like(p, math.ceil(math.log2(len(p)))),
         },
     ),
@@ -331,8 +273,8 @@ SUBJECTS = (
         ((BITS,),),
         {
             "predicted-zeros-on-train": lambda x: 0.0,
-            "predicted-zeros-pixels": lambda x: ((x.sum(0) == 1) | (x.sum(0) == len(x) - 1)).double().mean().item(),
-            "predicted-zeros-ones-only": lambda x: ((x == 1) & (x.sum(0) == 1)).any(-1).double().mean().item(),
+            "predicted-zeros-pixels": edit("owner.any(-1)", "(sole_one | sole_zero)"),
+            "predicted-zeros-ones-only": edit(" | ((x == 0) & sole_zero)", ""),
         },
     ),
 )
