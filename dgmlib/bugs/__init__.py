@@ -219,6 +219,8 @@ def _swapped(value: Any, old: Any, new: Any, seen: frozenset[int] = frozenset())
     """`new` if `value` is `old`; a copy where it is an object of the class `old` or reaches it by name; or `value`."""
     if value is old:
         return new
+    if isinstance(old, type) and vars(old).get(getattr(value, "__name__", "")) is value:  # a method, of no object
+        return getattr(new, value.__name__)
     if type(value) is old:
         value = copy.copy(value)
         object.__setattr__(value, "__class__", new)

@@ -1,7 +1,5 @@
 """Wrong variants of `dgmlib.autoencoders` (chapter 07)."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -19,7 +17,7 @@ from dgmlib.autoencoders import (
     sparsity_kl,
     wiener_filter,
 )
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 
 CHAPTER = "07"
 
@@ -35,10 +33,6 @@ WEIGHT, BIAS = _t((1.0, -0.5, 0.3), (0.2, 0.8, -1.1)), _t(0.1, -0.3)
 CODES = _t((0.2, 0.9), (0.05, 0.4), (0.6, 0.1))
 
 
-def _one_residual(decoder: Tensor, encoder: Tensor, cov: Tensor) -> Tensor:
-    return torch.trace((torch.eye(len(cov), dtype=cov.dtype) - decoder @ encoder) @ cov)
-
-
 def _denoising(weight: Tensor, x: Tensor, noise_std: float, generator: torch.Generator) -> Tensor:
     """`denoising_error` of the map x -> W x."""
     model = torch.nn.Linear(*weight.shape, bias=False, device="meta")
@@ -46,40 +40,8 @@ def _denoising(weight: Tensor, x: Tensor, noise_std: float, generator: torch.Gen
     return denoising_error(model, x, noise_std, generator=generator)
 
 
-def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype)
-
-
-def _noisy_target(weight: Tensor, x: Tensor, noise_std: float, generator: torch.Generator) -> Tensor:
-    noisy = x + noise_std * _noise(x, generator)
-    return (noisy - noisy @ weight.T).square().sum(1)
-
-
-def _shared_noise(weight: Tensor, x: Tensor, noise_std: float, generator: torch.Generator) -> Tensor:
-    return (x - (x + noise_std * _noise(x[:1], generator)) @ weight.T).square().sum(1)
-
-
-def _variance_for_sd(weight: Tensor, x: Tensor, noise_std: float, generator: torch.Generator) -> Tensor:
-    return (x - (x + noise_std**2 * _noise(x, generator)) @ weight.T).square().sum(1)
-
-
 def _jacobian_penalty(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     return sigmoid_contraction(weight, torch.sigmoid(x @ weight.T + bias))
-
-
-def _of_the_sum(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    codes = torch.sigmoid(x @ weight.T + bias)
-    return ((codes * (1 - codes)) @ weight).square().sum(1)
-
-
-def _kl(a: Tensor | float, b: Tensor | float) -> Tensor:
-    a, b = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
-    return a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()
-
-
-def _density_bits(codes: Tensor, mean: Tensor, std: Tensor, step: float) -> Tensor:
-    offset = (torch.round(codes / step) * step - mean) / std
-    return (0.5 * offset.square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(1) / math.log(2)
 
 
 SUBJECTS = (
@@ -88,8 +50,8 @@ SUBJECTS = (
         linear_loss,
         ((DECODER, ENCODER, COV),),
         {
-            "linear-loss-one-residual": _one_residual,
-            "linear-loss-mean-over-pixels": lambda decoder, encoder, cov: linear_loss(decoder, encoder, cov) / len(cov),
+            "linear-loss-one-residual": edit("(residual @ cov * residual).sum()", "(residual @ cov).trace()"),
+            "linear-loss-mean-over-pixels": edit(".sum()", ".sum() / len(cov)"),
         },
     ),
     subject(
@@ -98,9 +60,7 @@ SUBJECTS = (
         ((DECODER, ENCODER, COV),),
         {
             "nested-is-plain": linear_loss,
-            "nested-each-alone": lambda decoder, encoder, cov: torch.stack(
-                [linear_loss(decoder[:, j : j + 1], encoder[j : j + 1], cov) for j in range(len(encoder))]
-            ).mean(),
+            "nested-each-alone": edit("decoder[:, :j], encoder[:j]", "decoder[:, j - 1 : j], encoder[j - 1 : j]"),
         },
     ),
     subject(
@@ -108,8 +68,8 @@ SUBJECTS = (
         lambda cov, decay: (u := decayed_optimum(cov, 2, decay)) @ u.T,
         ((COV, 0.3),),
         {
-            "decay-forgotten": lambda cov, decay: (u := decayed_optimum(cov, 2, 0.0)) @ u.T,
-            "decay-halved": lambda cov, decay: (u := decayed_optimum(cov, 2, decay / 2)) @ u.T,
+            "decay-forgotten": edit('need_between("decay", decay, 0.0, math.inf)', "0.0"),
+            "decay-halved": edit("math.inf) / variances", "math.inf) / 2 / variances"),
         },
         of=decayed_optimum,
     ),
@@ -126,9 +86,9 @@ SUBJECTS = (
         _denoising,
         ((ENCODER.T @ DECODER.T, X, 0.5, torch.Generator().manual_seed(0)),),
         {
-            "denoise-noisy-target": _noisy_target,
-            "denoise-shared-noise": _shared_noise,
-            "denoise-variance-for-sd": _variance_for_sd,
+            "denoise-noisy-target": edit("(x - _recon", "(noisy - _recon"),
+            "denoise-shared-noise": edit("randn_like(x,", "randn_like(x[:1],"),
+            "denoise-variance-for-sd": edit("noise_std * randn", "noise_std**2 * randn"),
         },
         of=denoising_error,
     ),
@@ -137,7 +97,10 @@ SUBJECTS = (
         _jacobian_penalty,
         ((WEIGHT, BIAS, X),),
         {
-            "contraction-of-the-sum": _of_the_sum,
+            "contraction-of-the-sum": edit(
+                "(codes * (1 - codes)).square() @ weight.square().sum(1)",
+                "((codes * (1 - codes)) @ weight).square().sum(1)",
+            ),
         },
         of=sigmoid_contraction,
     ),
@@ -146,8 +109,8 @@ SUBJECTS = (
         sigmoid_contraction,
         ((WEIGHT, CODES),),
         {
-            "contraction-no-square": lambda weight, codes: (codes * (1 - codes)) @ weight.square().sum(1),
-            "contraction-no-weights": lambda weight, codes: (codes * (1 - codes)).square().sum(1),
+            "contraction-no-square": edit(".square() @", " @"),
+            "contraction-no-weights": edit(" @ weight.square().sum(1)", ".sum(1)"),
         },
     ),
     subject(
@@ -155,8 +118,10 @@ SUBJECTS = (
         sparsity_kl,
         ((CODES, 0.05),),
         {
-            "sparsity-reversed": lambda codes, rate: _kl(codes.mean(0), rate).sum(),
-            "sparsity-each-example": lambda codes, rate: _kl(rate, codes).mean(0).sum(),
+            "sparsity-reversed": edit("mean = codes.mean(0)", "rate, mean = codes.mean(0), rate"),
+            "sparsity-each-example": edit(
+                "codes.mean(0)", "codes", "mean)).log()).sum()", "mean)).log()).mean(0).sum()"
+            ),
         },
     ),
     subject(
@@ -164,7 +129,7 @@ SUBJECTS = (
         l1_penalty,
         ((CODES, DECODER),),
         {
-            "l1-free-scale": lambda codes, dictionary: codes.abs().sum(1),
+            "l1-free-scale": edit(" @ dictionary.norm(dim=0)", ".sum(1)"),
         },
     ),
     subject(
@@ -172,10 +137,8 @@ SUBJECTS = (
         wiener_filter,
         ((COV, 0.7),),
         {
-            "wiener-sd-for-variance": lambda cov, noise_std: wiener_filter(cov, noise_std**0.5),
-            "wiener-inverse-only": lambda cov, noise_std: torch.linalg.inv(
-                cov + noise_std**2 * torch.eye(len(cov), dtype=cov.dtype)
-            ),
+            "wiener-sd-for-variance": edit("noise_std**2", "noise_std"),
+            "wiener-inverse-only": edit("torch.linalg.solve(noisy, cov).mT", "torch.linalg.inv(noisy)"),
         },
     ),
     subject(
@@ -183,8 +146,8 @@ SUBJECTS = (
         psnr,
         ((X, CODES @ ENCODER),),
         {
-            "psnr-twenty": lambda x, y: 2 * psnr(x, y),
-            "psnr-sum": lambda x, y: -10 * (x - y).square().sum(1).log10(),
+            "psnr-twenty": edit("- 10 *", "- 20 *"),
+            "psnr-sum": edit(".mean(1)", ".sum(1)"),
         },
     ),
     subject(
@@ -192,8 +155,11 @@ SUBJECTS = (
         code_length,
         ((X, _t(0.1, 0.0, -0.2), _t(1.0, 0.5, 0.8), 0.4),),
         {
-            "bits-of-a-density": _density_bits,
-            "code-length-in-nats": lambda *a: code_length(*a) * math.log(2),
+            "bits-of-a-density": edit(
+                "torch.where(width * centre.clamp(min=1) > 1e-3, wide, narrow)",
+                "-0.5 * (LOG_2PI + centre.square()) - std.log()",
+            ),
+            "code-length-in-nats": edit(" / math.log(2)", ""),
         },
     ),
     subject(
@@ -201,8 +167,8 @@ SUBJECTS = (
         orbit_variance,
         ((torch.stack([X, X.flip(1), -X], 1),),),
         {
-            "orbit-from-the-first": lambda orbits: (orbits - orbits[:, :1]).square().sum(2).mean(1),
-            "orbit-mean-over-pixels": lambda orbits: orbit_variance(orbits) / orbits.shape[2],
+            "orbit-from-the-first": edit("orbits.mean(1, keepdim=True)", "orbits[:, :1]"),
+            "orbit-mean-over-pixels": edit(".sum(2)", ".mean(2)"),
         },
     ),
 )

@@ -1,11 +1,9 @@
 """Wrong variants of `dgmlib.vae` (chapter 09)."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.vae import (
     aggregate_log_prob,
     continuous_bernoulli_log_norm,
@@ -34,16 +32,6 @@ LOG_WEIGHTS = _rows((-3.0, -1.0), (-2.0, -4.0), (-7.0, -1.5))
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
-def _parts(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
-    kl = kl_standard_normal(mean, log_var)
-    return linear_elbo(world, x, mean, log_var) + kl, kl
-
-
-def _prior_twice(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    log_prior = -0.5 * (LOG_2PI + mean.square() + log_var.exp()).sum(-1)
-    return linear_elbo(world, x, mean, log_var) + log_prior
-
-
 def _log_outside(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     cov = world.noise_std**2 * torch.eye(world.d, dtype=x.dtype)
     smeared = cov + world.weight @ torch.diag_embed(log_var.exp()) @ world.weight.T
@@ -51,37 +39,8 @@ def _log_outside(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor
     return law.log_prob(x) - kl_standard_normal(mean, log_var)
 
 
-def _without_trace(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    trace = log_var.exp() @ world.weight.square().sum(0) / (2 * world.noise_std**2)
-    return linear_elbo(world, x, mean, log_var) + trace
-
-
-def _mean_over_pixels(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    log_lik, kl = _parts(world, x, mean, log_var)
-    return log_lik / world.d - kl
-
-
 def _drawn(mean: Tensor, log_var: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
     return reparameterise(mean, log_var, n_samples, generator=generator)
-
-
-def _one_noise(mean: Tensor, log_var: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-    noise = _drawn(torch.zeros_like(mean), torch.zeros_like(log_var), n_samples, generator)
-    return mean + (0.5 * log_var).exp() * noise[:, :1]
-
-
-def _half_log(eigenvalues: Tensor, noise_var: float) -> tuple[Tensor, Tensor]:
-    return 0.5 * (1 + eigenvalues / noise_var).log().sum(), water_filling(eigenvalues, noise_var)[1]
-
-
-def _drops(eigenvalues: Tensor, noise_var: float) -> tuple[Tensor, Tensor]:
-    rate, _ = water_filling(eigenvalues, noise_var)
-    return rate, eigenvalues[eigenvalues <= noise_var].sum()
-
-
-def _never_dry(eigenvalues: Tensor, noise_var: float) -> tuple[Tensor, Tensor]:
-    every = torch.full_like(eigenvalues, noise_var)
-    return 0.5 * (eigenvalues / noise_var).log().sum(), every.sum()
 
 
 SUBJECTS = (
@@ -90,18 +49,19 @@ SUBJECTS = (
         kl_standard_normal,
         ((MEAN, LOG_VAR),),
         {
-            "E0-29": lambda mean, log_var: 0.5 * ((mean.square() + log_var.exp() - log_var).sum(-1) - 1),
-            "E0-43": lambda mean, log_var: 0.5 * (mean.square() + (0.5 * log_var).exp() - 1 - 0.5 * log_var).sum(-1),
-            "vae-kl-squared-log-variance": lambda mean, log_var: (
-                0.5 * (mean.square() + log_var.square() - 1 - log_var).sum(-1)
+            "E0-29": edit(
+                "(mean.square() + log_var.expm1() - log_var).sum(-1)",
+                "((mean.square() + log_var.exp() - log_var).sum(-1) - 1)",
             ),
-            "vae-kl-mean": lambda mean, log_var: kl_standard_normal(mean, log_var) / mean.shape[-1],
-            "vae-kl-batch-sum": lambda mean, log_var: kl_standard_normal(mean, log_var).sum(),
-            "vae-kl-negative": lambda mean, log_var: -kl_standard_normal(mean, log_var),
-            "vae-kl-reversed": lambda mean, log_var: (
-                0.5 * ((mean.square() + 1) * (-log_var).exp() - 1 + log_var).sum(-1)
+            "E0-43": edit("log_var.expm1() - log_var", "(0.5 * log_var).expm1() - 0.5 * log_var"),
+            "vae-kl-squared-log-variance": edit("log_var.expm1()", "log_var.square() - 1"),
+            "vae-kl-mean": edit(".sum(-1)", ".mean(-1)"),
+            "vae-kl-batch-sum": edit(".sum(-1)", ".sum()"),
+            "vae-kl-negative": edit("return 0.5", "return -0.5"),
+            "vae-kl-reversed": edit(
+                "mean.square() + log_var.expm1() - log_var", "(mean.square() + 1) * (-log_var).exp() - 1 + log_var"
             ),
-            "vae-kl-no-half": lambda mean, log_var: 2 * kl_standard_normal(mean, log_var),
+            "vae-kl-no-half": edit("0.5 * ", ""),
         },
     ),
     subject(
@@ -109,11 +69,11 @@ SUBJECTS = (
         linear_elbo,
         ((WORLD, POINTS, MEAN[:, :2], LOG_VAR[:, :2]),),
         {
-            "E1-07": lambda *q: sum(_parts(*q)),
-            "E0-40": _prior_twice,
+            "E1-07": edit("log_lik - kl", "log_lik + kl"),
+            "E0-40": edit("log_lik - kl", "log_lik - 0.5 * (LOG_2PI + mean.square() + log_var.exp()).sum(-1) - kl"),
             "E0-26": _log_outside,
-            "vae-no-trace": _without_trace,
-            "vae-mean-over-pixels": _mean_over_pixels,
+            "vae-no-trace": edit(" + log_var.exp() @ world.weight.square().sum(0)", ""),
+            "vae-mean-over-pixels": edit("log_lik - kl", "log_lik / world.d - kl"),
         },
     ),
     subject(
@@ -121,12 +81,10 @@ SUBJECTS = (
         _drawn,
         ((MEAN, LOG_VAR, 2, torch.Generator().manual_seed(0)),),
         {
-            "E0-43": lambda mean, log_var, k, generator: _drawn(mean, 2 * log_var, k, generator),
-            "vae-one-noise": _one_noise,
-            "vae-no-noise": lambda mean, log_var, k, generator: mean.expand(k, *mean.shape),
-            "vae-log-var-as-sd": lambda mean, log_var, k, generator: (
-                mean + log_var * _drawn(torch.zeros_like(mean), torch.zeros_like(mean), k, generator)
-            ),
+            "E0-43": edit("(0.5 * log_var).exp()", "log_var.exp()"),
+            "vae-one-noise": edit("noise.transpose(0, 1)", "noise.transpose(0, 1)[:, :1]"),
+            "vae-no-noise": edit("(0.5 * log_var).exp() * noise", "0.0 * noise"),
+            "vae-log-var-as-sd": edit("(0.5 * log_var).exp()", "log_var"),
         },
         of=reparameterise,
     ),
@@ -135,36 +93,33 @@ SUBJECTS = (
         renyi_bound,
         ((LOG_WEIGHTS, 0.5), (LOG_WEIGHTS, -1.0), (LOG_WEIGHTS, 0.0)),
         {
-            "vae-no-log-k": lambda log_w, alpha: ((1 - alpha) * log_w).logsumexp(0) / (1 - alpha),
+            "vae-no-log-k": edit("+ log_mean /", "+ (log_mean + math.log(len(log_weights))) /"),
             "vae-renyi-order": lambda log_w, alpha: log_mean_exp(alpha * log_w, 0) / alpha if alpha else log_w.mean(0),
-            "vae-renyi-no-root": lambda log_w, alpha: log_mean_exp((1 - alpha) * log_w, 0),
+            "vae-renyi-no-root": edit("best + log_mean / (1 - alpha)", "(1 - alpha) * best + log_mean"),
             "vae-mean-of-logs": lambda log_w, alpha: log_w.mean(0),
         },
     ),
     subject(
         "vae-water",
-        lambda eigenvalues, noise_var: water_filling(eigenvalues, noise_var),
+        water_filling,
         ((_rows((4.0, 2.0, 0.5, 0.1))[0], 0.6),),
         {
-            "vae-water-half-log": _half_log,
-            "vae-water-drops": _drops,
-            "vae-water-never-dry": _never_dry,
-            "vae-water-sd": lambda eigenvalues, noise_var: water_filling(eigenvalues, math.sqrt(noise_var)),
+            "vae-water-half-log": edit("(ordered[coded] / noise_var)", "(1 + ordered / noise_var)"),
+            "vae-water-drops": edit("torch.where(coded, noise_var, ordered)", "torch.where(coded, 0.0, ordered)"),
+            "vae-water-never-dry": edit("(ordered > noise_var) & ", ""),
+            "vae-water-sd": edit("    coded = ", "    noise_var = math.sqrt(noise_var)\n    coded = "),
         },
-        of=water_filling,
     ),
     subject(
         "vae-aggregate",
         aggregate_log_prob,
         ((_rows((0.0, 0.0, 1.0), (0.3, -1.0, 0.0)), MEAN, LOG_VAR),),
         {
-            "vae-aggregate-mean-of-logs": lambda z, mean, log_var: torch.stack(
-                [
-                    torch.distributions.Normal(m, (0.5 * s).exp()).log_prob(z).sum(-1)
-                    for m, s in zip(mean, log_var, strict=True)
-                ]
-            ).mean(0),
-            "vae-aggregate-sum": lambda z, mean, log_var: aggregate_log_prob(z, mean, log_var) + math.log(len(mean)),
+            "vae-aggregate-mean-of-logs": edit(
+                "log_mean_exp(normal_log_prob(z[:, None], mean, log_var), 1)",
+                "normal_log_prob(z[:, None], mean, log_var).mean(1)",
+            ),
+            "vae-aggregate-sum": edit("log_var), 1)", "log_var), 1) + math.log(len(mean))"),
             "vae-aggregate-prior": lambda z, mean, log_var: -0.5 * (LOG_2PI + z.square()).sum(-1),
         },
     ),
@@ -175,7 +130,7 @@ SUBJECTS = (
         {
             "E0-32": torch.zeros_like,
             "continuous-bernoulli-sign": lambda logits: -continuous_bernoulli_log_norm(logits),
-            "continuous-bernoulli-logit": lambda logits: continuous_bernoulli_log_norm(2 * logits),
+            "continuous-bernoulli-logit": edit("logits.abs() / 2", "logits.abs()"),
         },
     ),
 )

@@ -1,11 +1,9 @@
 """Wrong variants of `dgmlib.vi` (chapter 08)."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.vi import (
     annealed_importance,
     best_baseline,
@@ -15,7 +13,6 @@ from dgmlib.vi import (
     elbo_linear,
     gaussian_entropy,
     gaussian_log_prob,
-    log_likelihood_linear,
     log_prob_is,
     pathwise_gradient,
     renyi2_gaussian,
@@ -49,39 +46,6 @@ RENYI = (_t(0.3, -0.2), COV_P, _t(-0.1, 0.4), COV_Q)
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
-def _jacobi(mean: Tensor, precision: Tensor, start: Tensor, n_sweeps: int) -> Tensor:
-    path = [start]
-    for _ in range(n_sweeps):
-        offset = path[-1] - mean
-        path.append(mean + offset - precision @ offset / precision.diagonal())
-    return torch.stack(path)
-
-
-def _by_covariance(mean: Tensor, precision: Tensor, start: Tensor, n_sweeps: int) -> Tensor:
-    return cavi_gaussian(mean, torch.linalg.inv(precision), start, n_sweeps)
-
-
-def _late_weights(log_likelihood, z: Tensor, kernel, betas: Tensor) -> Tensor:
-    total = torch.zeros_like(z[..., 0])
-    for here, there in zip(betas[:-1].tolist(), betas[1:].tolist(), strict=True):
-        z = kernel(z, there, None)
-        total = total + (there - here) * log_likelihood(z)
-    return total
-
-
-def _whole_powers(log_likelihood, z: Tensor, kernel, betas: Tensor) -> Tensor:
-    total = torch.zeros_like(z[..., 0])
-    for there in betas[1:].tolist():
-        total = total + there * log_likelihood(z)
-        z = kernel(z, there, None)
-    return total
-
-
-def _own_baseline(f, mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    values = f(mean + std * noise)[:, None]
-    return (values - values) * noise, (values - values) * noise
-
-
 # --- the table ------------------------------------------------------------------------------------------------------
 
 SUBJECTS = (
@@ -90,10 +54,12 @@ SUBJECTS = (
         log_prob_is,
         ((LOG_WEIGHTS,),),
         {
-            "is-mean-of-logs": lambda w: w.mean(0),
-            "is-no-k": lambda w: w.logsumexp(0),
-            "E3-031": lambda w: w[0],
-            "is-averaged-over-data": lambda w: (w.logsumexp((0, 1)) - math.log(w.numel())).expand(w.shape[1]),
+            "is-mean-of-logs": edit("log_mean_exp(log_weights, 0)", "log_weights.mean(0)"),
+            "is-no-k": edit("log_mean_exp(log_weights, 0)", "log_weights.logsumexp(0)"),
+            "E3-031": edit("log_mean_exp(log_weights, 0)", "log_weights[0]"),
+            "is-averaged-over-data": edit(
+                "(log_weights, 0)", "(log_weights.flatten(), 0).expand(log_weights.shape[1])"
+            ),
         },
     ),
     subject(
@@ -101,8 +67,8 @@ SUBJECTS = (
         effective_sample_size,
         ((LOG_WEIGHTS,),),
         {
-            "ess-no-square": lambda w: 1 / (2 * w).exp().sum(0),
-            "ess-share": lambda w: effective_sample_size(w) / len(w),
+            "ess-no-square": edit("2 * total - ", "-"),
+            "ess-share": edit("0.0, size", "0.0, size / len(log_weights)"),
             "ess-perplexity": lambda w: torch.special.entr(w.softmax(0)).sum(0).exp(),
         },
     ),
@@ -111,11 +77,11 @@ SUBJECTS = (
         elbo,
         ((LOG_JOINT, LOG_Q),),
         {
-            "elbo-no-entropy": lambda joint, q: joint.mean(0),
-            "elbo-entropy-sign": lambda joint, q: (joint + q).mean(0),
-            "elbo-log-mean-exp": lambda joint, q: log_prob_is(joint - q),
-            "elbo-mean-over-batch": lambda joint, q: (joint - q).mean(),
-            "elbo-loss": lambda joint, q: (q - joint).mean(0),
+            "elbo-no-entropy": edit("(log_joint - log_q)", "log_joint"),
+            "elbo-entropy-sign": edit("- log_q", "+ log_q"),
+            "elbo-log-mean-exp": edit("(log_joint - log_q).mean(0)", "log_mean_exp(log_joint - log_q, 0)"),
+            "elbo-mean-over-batch": edit(".mean(0)", ".mean()"),
+            "elbo-loss": edit("log_joint - log_q", "log_q - log_joint"),
         },
     ),
     subject(
@@ -123,10 +89,10 @@ SUBJECTS = (
         renyi2_gaussian,
         (RENYI,),
         {
-            "renyi2-swapped": lambda mp, cp, mq, cq: renyi2_gaussian(mq, cq, mp, cp),
-            "renyi2-half-shift": lambda mp, cp, mq, cq: (
-                (renyi2_gaussian(mp, cp, mq, cq) + renyi2_gaussian(torch.zeros_like(mp), cp, 0 * mq, cq)) / 2
+            "renyi2-swapped": edit(
+                '    need_finite("mean_p"', '    cov_p, cov_q = cov_q, cov_p\n    need_finite("mean_p"'
             ),
+            "renyi2-half-shift": edit("+ shift", "+ shift / 2"),
         },
     ),
     subject(
@@ -134,13 +100,11 @@ SUBJECTS = (
         gaussian_log_prob,
         ((Z, MEAN, CHOL),),
         {
-            "gaussian-log-density-covariance": lambda z, m, c: gaussian_log_prob(
-                z, m, torch.linalg.cholesky(c @ c.mT @ c @ c.mT)
+            "gaussian-log-density-covariance": edit(
+                "    noise = ", "    chol = torch.linalg.cholesky(chol @ chol.mT @ chol @ chol.mT)\n    noise = "
             ),
-            "gaussian-log-density-no-det": lambda z, m, c: (
-                gaussian_log_prob(z, m, c) + c.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            ),
-            "gaussian-log-density-no-2pi": lambda z, m, c: gaussian_log_prob(z, m, c) + math.log(2 * math.pi),
+            "gaussian-log-density-no-det": edit(" - log_det[:, None]", ""),
+            "gaussian-log-density-no-2pi": edit(" - mean.shape[1] * LOG_2PI / 2", ""),
         },
     ),
     subject(
@@ -148,8 +112,8 @@ SUBJECTS = (
         gaussian_entropy,
         ((CHOL,),),
         {
-            "gaussian-entropy-no-e": lambda c: gaussian_entropy(c) - c.shape[-1] / 2,
-            "gaussian-entropy-half-det": lambda c: gaussian_entropy(c) - c.diagonal(dim1=-2, dim2=-1).log().sum(-1) / 2,
+            "gaussian-entropy-no-e": edit("(LOG_2PI + 1)", "LOG_2PI"),
+            "gaussian-entropy-half-det": edit("_log_det(chol)", "_log_det(chol) / 2"),
         },
     ),
     subject(
@@ -157,10 +121,13 @@ SUBJECTS = (
         reparameterize,
         ((MEAN, CHOL, Z),),
         {
-            "E4-22": lambda m, c, e: m + (c @ c.mT).diagonal(dim1=-2, dim2=-1).sqrt() * e,
-            "reparameterize-variance": lambda m, c, e: m + torch.einsum("bij,kbj->kbi", c @ c.mT, e),
-            "reparameterize-transposed": lambda m, c, e: m + torch.einsum("bji,kbj->kbi", c, e),
-            "reparameterize-one-noise": lambda m, c, e: reparameterize(m, c, e[:, :1].expand_as(e)),
+            "E4-22": edit(
+                'torch.einsum("bij,kbj->kbi", chol, noise)',
+                "(chol @ chol.mT).diagonal(dim1=-2, dim2=-1).sqrt() * noise",
+            ),
+            "reparameterize-variance": edit("chol, noise)", "chol @ chol.mT, noise)"),
+            "reparameterize-transposed": edit('"bij,', '"bji,'),
+            "reparameterize-one-noise": edit("chol, noise)", "chol, noise[:, :1].expand_as(noise))"),
         },
     ),
     subject(
@@ -168,12 +135,8 @@ SUBJECTS = (
         elbo_linear,
         ((WORLD, X, MEAN, CHOL),),
         {
-            "elbo-linear-no-blur": lambda w, x, m, c: (
-                elbo_linear(w, x, m, c) + (w.weight @ c).square().sum((-2, -1)) / (2 * w.noise_std**2)
-            ),
-            "elbo-linear-reconstruction-only": lambda w, x, m, c: (
-                log_likelihood_linear(w, x, m[None])[0] - (w.weight @ c).square().sum((-2, -1)) / (2 * w.noise_std**2)
-            ),
+            "elbo-linear-no-blur": edit(" - blur", ""),
+            "elbo-linear-reconstruction-only": edit(" - rate", ""),
         },
     ),
     subject(
@@ -181,11 +144,8 @@ SUBJECTS = (
         pathwise_gradient,
         (GRADIENT,),
         {
-            "pathwise-std-without-noise": lambda *a: (pathwise_gradient(*a)[0], pathwise_gradient(*a)[0]),
-            "pathwise-std-in-mean": lambda f, m, s, e: (
-                pathwise_gradient(f, m, s, e)[0] * s,
-                pathwise_gradient(f, m, s, e)[1],
-            ),
+            "pathwise-std-without-noise": edit("slope * noise", "slope"),
+            "pathwise-std-in-mean": edit("return slope,", "return slope * std,"),
         },
     ),
     subject(
@@ -193,12 +153,9 @@ SUBJECTS = (
         score_function_gradient,
         (GRADIENT,),
         {
-            "score-function-no-score": lambda f, m, s, e: tuple(g * s for g in score_function_gradient(f, m, s, e)),
-            "score-function-std-no-one": lambda f, m, s, e: (
-                score_function_gradient(f, m, s, e)[0],
-                f(m + s * e)[:, None] * e.square() / s,
-            ),
-            "score-function-own-baseline": _own_baseline,
+            "score-function-no-score": edit("noise / std,", "noise,", "- 1) / std", "- 1)"),
+            "score-function-std-no-one": edit("(noise.square() - 1)", "noise.square()"),
+            "score-function-own-baseline": edit("- baseline", "- one_a_row(f, mean + std * noise)[:, None]"),
         },
     ),
     subject(
@@ -206,7 +163,9 @@ SUBJECTS = (
         best_baseline,
         ((_t(1.0, 4.0, 0.5), _t((0.3, -1.0), (1.2, 0.1), (-0.4, 0.8)), _t(0.2, 0.3, 0.5)),),
         {
-            "best-baseline-mean": lambda f, s, w: (w @ f).expand(s.shape[1]),
+            "best-baseline-mean": edit(
+                "(squares * values[:, None]).sum(0) / squares.sum(0)", "(weights @ values).expand(score.shape[1])"
+            ),
         },
     ),
     subject(
@@ -214,8 +173,13 @@ SUBJECTS = (
         cavi_gaussian,
         ((_t(1.0, -1.0, 0.5), _t((2.0, 0.9, 0.3), (0.9, 1.0, -0.2), (0.3, -0.2, 1.5)), _t(0.0, 0.0, 0.0), 3),),
         {
-            "cavi-simultaneous": _jacobi,
-            "cavi-covariance": _by_covariance,
+            "cavi-simultaneous": edit(
+                "for i in range(len(mean)):\n            offset[i] -= precision[i] @ offset / precision[i, i]",
+                "offset = offset - precision @ offset / precision.diagonal()",
+            ),
+            "cavi-covariance": edit(
+                "    path = [start]", "    precision = torch.linalg.inv(precision)\n    path = [start]"
+            ),
         },
     ),
     subject(
@@ -223,11 +187,8 @@ SUBJECTS = (
         tempered_posterior,
         ((WORLD, X, 0.4),),
         {
-            "tempered-prior-too": lambda w, x, b: (w.posterior(x)[0], w.posterior(x)[1] / b),
-            "tempered-mean-unscaled": lambda w, x, b: (
-                tempered_posterior(w, x, b)[0] / b,
-                tempered_posterior(w, x, b)[1],
-            ),
+            "tempered-prior-too": edit("slope = beta /", "slope = 1 /", "@ cov, cov", "@ cov, cov / beta"),
+            "tempered-mean-unscaled": edit("return slope *", "return 1 / world.noise_std**2 *"),
         },
     ),
     subject(
@@ -235,12 +196,8 @@ SUBJECTS = (
         tempered_step,
         ((WORLD, X, Z, 0.4, 0.6, Z.flip(0)),),
         {
-            "tempered-step-linear-mix": lambda w, x, z, b, r, e: tempered_step(
-                w, x, z, b, r, e * (1 - r) / math.sqrt(1 - r * r)
-            ),
-            "tempered-step-no-recentring": lambda w, x, z, b, r, e: (
-                tempered_step(w, x, z, b, r, e) - (1 - r) * tempered_posterior(w, x, b)[0]
-            ),
+            "tempered-step-linear-mix": edit("math.sqrt(1 - persistence**2)", "(1 - persistence)"),
+            "tempered-step-no-recentring": edit("mean + persistence * (z - mean)", "persistence * z"),
         },
     ),
     subject(
@@ -248,8 +205,11 @@ SUBJECTS = (
         annealed_importance,
         (AIS,),
         {
-            "ais-late-weight": _late_weights,
-            "ais-whole-power": _whole_powers,
+            "ais-late-weight": edit(
+                *("        values = ", "        z = kernel(z, there, generator)\n        values = "),
+                *("if t + 1 < len(steps):", "if False:"),
+            ),
+            "ais-whole-power": edit("(there - here) * values", "there * values"),
         },
     ),
 )
