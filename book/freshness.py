@@ -7,11 +7,13 @@ that bears a function's name reaches the function.
 
 import ast
 import hashlib
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from course import without_magics
 from nbformat import NotebookNode
@@ -107,7 +109,7 @@ class Module:
     Attributes:
         definitions: name to the statements that bind it; under `EFFECTS` those that bind none.
         imports: name to (module, member of it or None), wherever in the module the import stands.
-        subjects: name of a subject of the museum to the definition that holds its entry alone.
+        subjects: name of a subject of the museum to the definition that holds its entry alone, with what is told of it.
     """
 
     name: str
@@ -131,18 +133,19 @@ class Module:
                 continue
             for name in bound(statement) or {EFFECTS}:
                 self.definitions[name].append(statement)
-        if self.name.startswith("dgmlib.bugs."):
-            self._read_museum()
         return self
 
-    def _read_museum(self) -> None:
+    def read_museum(self, told: dict[str, Any]) -> None:
         for statement in self.definitions.get("SUBJECTS", []):
             for entry in getattr(getattr(statement, "value", None), "elts", []):
                 if isinstance(entry, ast.Call):
                     named = [*entry.args[:1], *(keyword.value for keyword in entry.keywords if keyword.arg == "name")]
                     if named and isinstance(named[0], ast.Constant):
                         key = f"SUBJECTS[{named[0].value}]"
-                        self.definitions[key], self.subjects[named[0].value] = [entry], key
+                        self.definitions[key] = [entry, ast.Constant(repr(told.pop(named[0].value, "")))]
+                        self.subjects[named[0].value] = key
+        if told:
+            self.definitions["slips"] = [ast.Constant(repr(told))]
 
 
 class Library:
@@ -211,6 +214,9 @@ class Library:
                 package = name if path.name == "__init__.py" else name.rpartition(".")[0]
                 tree = without_docstrings(ast.parse(path.read_text("utf-8")))
                 self._modules[name] = Module(name).read(tree, package)
+                if package == "dgmlib.bugs":
+                    told = path.with_suffix(".toml")
+                    self._modules[name].read_museum(tomllib.loads(told.read_text("utf-8")) if told.is_file() else {})
         return self._modules[name]
 
     def _used(self, module: Module, statements: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:

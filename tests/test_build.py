@@ -155,7 +155,7 @@ def stub_book(root: Path, rows: list[dict]) -> None:
         '"""Stub museum."""\n\nfrom types import SimpleNamespace as S\n\nfrom dgmlib.stubs import stub_01\n\n\n'
         'def by_chapter():\n    """The museum."""\n'
         '    told = {"name": "turned", "symptom": "a | b", "place": "x_1", "cure": "*it*"}\n'
-        '    bug = S(id="kl-reversed", story="It went\\nwrong.", **told)\n'
+        '    bug = S(id="kl-reversed", story="It went\\nwrong.", diff=lambda: "-one\\n+two", **told)\n'
         '    stub = S(name="stub", function="dgmlib.stubs.stub_01", bugs=(bug,))\n'
         '    slip = S(story="The stub turned round.", name="turned", holds="The stub.", misleads="in stubs")\n'
         '    return {"01": ([stub], {"stub-turned": slip})}\n'

@@ -117,17 +117,18 @@ LIBRARY = {  # every piece bears a number of its own
         "from dgmlib.area import area, unused\nfrom dgmlib.bugs import Subject\n\n\n"
         "def _twice(data):\n    return 28\n\n\ndef _thrice(data):\n    return 29\n\n\n"
         "SUBJECTS = (\n    Subject('area', area, (_twice, 30)),\n"
-        "    Subject(name='nothing', right=unused, bugs=(_thrice, 31)),\n)\nSLIPS = {'slip': 32}\n"
+        "    Subject(name='nothing', right=unused, bugs=(_thrice, 31)),\n)\n"
     ),
+    "bugs/area.toml": "[area.twice]\nname = '36'\n\n[nothing.thrice]\nname = '37'\n\n[slips.slip]\nname = '32'\n",
     "notebook.py": "from dgmlib import bugs\n\n\ndef diagnose(*_):\n    return 33\n",
     "plots.py": "COLOUR = 34\n",
     "commands/__init__.py": "",
     "commands/area.py": "def main():\n    return 35\n",
 }
-NUMBERS = range(10, 36)
+NUMBERS = range(10, 38)
 AREA = {11, 12, 13, 15, 16, 17, 19, 20}
 SHAPES = AREA | {22, 23}
-BUG = AREA | {27, 28, 30}
+BUG = AREA | {27, 28, 30, 36}
 CASES = {
     "from dgmlib.area import area\narea(1)": AREA,
     "from dgmlib import area\narea.area(1)": AREA,
@@ -147,7 +148,7 @@ CASES = {
     "from dgmlib.bugs import wrong\nwrong('area', 'twice')": BUG | {26},
     "from dgmlib.notebook import diagnose\nfor name in ['area']:\n    diagnose(name, f)": BUG,
     "from dgmlib.bugs.area import _thrice\n_thrice(1)": {29},
-    "from dgmlib import bugs\nbugs.subjects()": BUG | {18, 26, 29, 31, 32},
+    "from dgmlib import bugs\nbugs.subjects()": BUG | {18, 26, 29, 31, 32, 37},
     "from dgmlib import plots\nfrom dgmlib.notebook import diagnose\nfrom dgmlib.commands import area\n"
     "plots.COLOUR, diagnose, area.main()": set(),
 }

@@ -8,8 +8,10 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tokenize
 import tomllib
+import zipfile
 from pathlib import Path
 
 import address
@@ -198,6 +200,26 @@ def test_the_declared_packages_are_the_folders():
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY if path.name == "__init__.py"}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found
     assert {path.parent for path in LIBRARY} == {path.parent for path in LIBRARY if path.name == "__init__.py"}
+
+
+def test_a_wheel_made_from_a_source_archive_holds_every_file_of_the_library(tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "dgmlib", tree / "dgmlib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    build = "import sys, setuptools.build_meta as m; print(getattr(m, sys.argv[1])(sys.argv[2]))"
+    subprocess.run(
+        [sys.executable, "-c", build, "build_sdist", str(tmp_path)], cwd=tree, check=True, capture_output=True
+    )
+    (archive,) = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    subprocess.run(
+        [sys.executable, "-c", build, "build_wheel", str(tmp_path)], cwd=unpacked, check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("dgmlib/")}
+    assert found == {path.relative_to(tree).as_posix() for path in (tree / "dgmlib").rglob("*") if path.is_file()}
 
 
 # --- the library -----------------------------------------------------------------------------------------------------

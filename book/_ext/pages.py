@@ -260,12 +260,14 @@ def bug_museum(course: Course) -> Iterator[str]:
 
     anchored: set[str] = set()
 
-    def entry(known: Any, id: str, parts: dict[str, str], seen: list[str]) -> Iterator[str]:
+    def entry(known: Any, id: str, parts: dict[str, str], seen: list[str], diff: str = "") -> Iterator[str]:
         if id not in anchored:  # some stand under two functions
             yield f"(museum-bug-{id.lower()})="
         anchored.add(id)
         yield f":::{{rubric}} {plain(known.name)} `{id}`\n:heading-level: 4\n:class: museum-entry\n:::\n"
         yield f"{plain(known.story)}\n"
+        if diff:
+            yield f"```diff\n{diff}\n```\n"
         yield from (f"- *{part}:* {plain(text)}" for part, text in parts.items())
         yield f"- *Seen by:* {', '.join(seen)}\n"
 
@@ -285,7 +287,7 @@ def bug_museum(course: Course) -> Iterator[str]:
             yield f"The right one: {function_link(subject.function)}. Yours: `diagnose({subject.name!r}, yours)`.\n"
             for bug in subject.bugs:
                 parts = {"Symptom": bug.symptom, "Look at": bug.place, "Cure": bug.cure}
-                yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"])
+                yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"], bug.diff())
         if slips:
             yield f"(museum-statements-{number.lower()})=\n:::{{rubric}} Wrong statements\n:heading-level: 3\n:::\n"
             yield "Forms of an identity or an inequality that no function computes.\n"

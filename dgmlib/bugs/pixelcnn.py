@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgmlib.bugs import Bug, Slip, Subject
+from dgmlib.bugs import subject
 from dgmlib.pixelcnn import CopyRule, causal_mask, gated_unit, logistic_mixture_log_prob
 
 CHAPTER = "05"
@@ -103,247 +103,64 @@ def _copy_log_prob(x: Tensor) -> Tensor:
 
 
 SUBJECTS = (
-    Subject(
+    subject(
         "causal-mask",
         causal_mask,
         ((3, 3, "A", 3, 6, 3), (5, 3, "B", 3, 3, 3), (1, 3, "A", 1, 2, 1), (3, 3, "B", 2, 2, 1)),
-        (
-            Bug(
-                "E3-016",
-                "No mask: the usual convolution, which sees the pixel it predicts and those after it.",
-                lambda rows, columns, kind, c_in, c_out, channels=1: torch.ones(c_out, c_in, rows, columns),
-                name="no mask",
-                symptom="likelihoods that do not sum to one; a loss below the entropy",
-                place="the kernel, at and after its centre",
-                cure="mask the kernel in training as in sampling",
+        {
+            "E3-016": lambda rows, columns, kind, c_in, c_out, channels=1: torch.ones(c_out, c_in, rows, columns),
+            "mask-b-first": lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
+                rows, columns, "B", c_in, c_out, channels
             ),
-            Bug(
-                "mask-b-first",
-                "Mask B in the first layer: every pixel predicts itself.",
-                lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
-                    rows, columns, "B", c_in, c_out, channels
-                ),
-                name="mask B first",
-                symptom="the loss goes to zero",
-                place="the kind of the first layer's mask",
-                cure="A in the first layer, B in all that follow",
+            "mask-a-always": lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
+                rows, columns, "A", c_in, c_out, channels
             ),
-            Bug(
-                "mask-a-always",
-                "Mask A in every layer: the centre is dropped once a layer.",
-                lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
-                    rows, columns, "A", c_in, c_out, channels
-                ),
-                name="mask A always",
-                symptom="legal, and blind to its nearest neighbours in depth",
-                place="the kind of the later layers' masks",
-                cure="B after the first layer: features at the centre hold earlier pixels only",
-            ),
-            Bug(
-                "mask-rows-below",
-                "Slices exchanged: the left of the rows below is open (j-min/PixelCNN #3).",
-                _edited_mask(_row_through_centre),
-                name="rows below open",
-                symptom="the first pixel of the next row is known before it is drawn",
-                place="the slice of the rows below the centre",
-                cure="close them whole: mask[row + 1 :] = 0",
-            ),
-            Bug(
-                "mask-row-right",
-                "The whole row of the centre is open.",
-                _edited_mask(_all_of_the_row),
-                name="whole row open",
-                symptom="a loss below the entropy, samples of noise",
-                place="the slice to the right of the centre",
-                cure="mask[row, column + 1 :] = 0",
-            ),
-            Bug(
-                "mask-no-left",
-                "The left of the centre's own row is closed too.",
-                _edited_mask(_nothing_left),
-                name="left of the row closed",
-                symptom="rows that ignore their own beginning",
-                place="the slice to the left of the centre",
-                cure="mask[row, :column] = 1",
-            ),
-            Bug(
-                "mask-one-channel",
-                "The centre treats red, green and blue alike.",
-                lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
-                    rows, columns, kind, c_in * channels, c_out * channels
-                )[:c_out, :c_in],
-                name="channels treated alike",
-                symptom="with B every channel predicts itself, with A none sees another",
-                place="the block of the centre, channel by channel",
-                cure="compare the channels: A lets c_in < c_out see, B c_in <= c_out",
-            ),
-            Bug(
-                "mask-blue-first",
-                "Channels in the order blue, green, red while they are drawn red first.",
-                lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
-                    rows, columns, kind, c_in, c_out, channels
-                ).flip(0, 1),
-                name="channels in reverse",
-                symptom="sums to one, and samples of the wrong law",
-                place="the order of the channels at the centre",
-                cure="mask and sampler share one order: red, green, blue",
-            ),
-        ),
+            "mask-rows-below": _edited_mask(_row_through_centre),
+            "mask-row-right": _edited_mask(_all_of_the_row),
+            "mask-no-left": _edited_mask(_nothing_left),
+            "mask-one-channel": lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
+                rows, columns, kind, c_in * channels, c_out * channels
+            )[:c_out, :c_in],
+            "mask-blue-first": lambda rows, columns, kind, c_in, c_out, channels=1: causal_mask(
+                rows, columns, kind, c_in, c_out, channels
+            ).flip(0, 1),
+        },
     ),
-    Subject(
+    subject(
         "logistic-mixture",
         logistic_mixture_log_prob,
         ((LEVELS, PARAMS, 8),),
-        (
-            Bug(
-                "logistic-density",
-                "The density at the level for the mass of its interval.",
-                _sharp_mixture,
-                name="density for mass",
-                symptom="unbounded as scales shrink",
-                place="the function of the level",
-                cure="a difference of two distribution functions: F(x + 1/2) - F(x - 1/2)",
+        {
+            "logistic-density": _sharp_mixture,
+            "logistic-no-half-lines": _no_half_lines,
+            "logistic-mean-of-logs": _mean_of_logs,
+            "logistic-off-by-half": _off_by_half,
+            "logistic-scale-sign": lambda x, params, levels: logistic_mixture_log_prob(
+                x, torch.cat([*params.chunk(3, -1)[:2], -params.chunk(3, -1)[2]], -1), levels
             ),
-            Bug(
-                "logistic-no-half-lines",
-                "The first and the last level get their interval only.",
-                _no_half_lines,
-                name="ends not open",
-                symptom="sums to less than one; black and white are too dear",
-                place="the first and the last level",
-                cure="half-lines at both ends",
-            ),
-            Bug(
-                "logistic-mean-of-logs",
-                "The weighted mean of the components' logs.",
-                _mean_of_logs,
-                name="mean of the logs",
-                symptom="a product of experts, unnormalised",
-                place="the order of mean and logarithm",
-                cure="log of the weighted mean: logsumexp over log weight + log mass",
-            ),
-            Bug(
-                "logistic-off-by-half",
-                "The interval [x, x + 1) for [x - 1/2, x + 1/2).",
-                _off_by_half,
-                name="off by half a level",
-                symptom="sums to one; all means come out half a level high",
-                place="the edges of the interval",
-                cure="edges at half-integers: [x - 1/2, x + 1/2)",
-            ),
-            Bug(
-                "logistic-scale-sign",
-                "Multiplied by the scale instead of divided.",
-                lambda x, params, levels: logistic_mixture_log_prob(
-                    x, torch.cat([*params.chunk(3, -1)[:2], -params.chunk(3, -1)[2]], -1), levels
-                ),
-                name="multiplied by the scale",
-                symptom="sums to one; wide where it should be sharp",
-                place="the sign of log_scale in the exponent",
-                cure="divide: (x - mean) exp(-log_scale)",
-            ),
-        ),
+        },
     ),
-    Subject(
+    subject(
         "gated-unit",
         gated_unit,
         ((PREACTIVATIONS,),),
-        (
-            Bug(
-                "gate-halves-exchanged",
-                "The sigmoid on the features, the tanh on the gates.",
-                lambda a: gated_unit(a.unflatten(1, (-1, 2)).flip(2).flatten(1)),
-                name="tanh and sigmoid exchanged",
-                symptom="trains; loads no weights",
-                place="which half goes through which function",
-                cure="tanh of the even features, sigmoid of the odd ones",
-            ),
-            Bug(
-                "gate-halves-not-pairs",
-                "Halves for pairs: with colours, features of one channel are gated by another's.",
-                lambda a: a.chunk(2, 1)[0].tanh() * a.chunk(2, 1)[1].sigmoid(),
-                name="halves for pairs",
-                symptom="red sees green",
-                place="how features and gates are paired",
-                cure="neighbours belong together: a[:, 0::2] with a[:, 1::2]",
-            ),
-            Bug(
-                "gate-missing",
-                "No gate.",
-                lambda a: a[:, 0::2].tanh(),
-                name="no gate",
-                symptom="a plain network of half the width",
-                place="the second factor",
-                cure="multiply: tanh(even) times sigmoid(odd)",
-            ),
-        ),
+        {
+            "gate-halves-exchanged": lambda a: gated_unit(a.unflatten(1, (-1, 2)).flip(2).flatten(1)),
+            "gate-halves-not-pairs": lambda a: a.chunk(2, 1)[0].tanh() * a.chunk(2, 1)[1].sigmoid(),
+            "gate-missing": lambda a: a[:, 0::2].tanh(),
+        },
     ),
-    Subject(
+    subject(
         "copy-rule",
         _copy_log_prob,
         ((COPIED,),),
-        (
-            Bug(
-                "copy-every-pixel",
-                "A copied pixel counted also where there is none to copy.",
-                lambda x: _copy_log_prob(x) + CopyRule(x.shape[-1]).copies * torch.log(torch.tensor(0.95)).double(),
-                name="copies where there is nothing",
-                symptom="sums to less than one",
-                place="the pixels at the edge",
-                cure="a fair coin, log(1/2), where there is no pixel to copy",
+        {
+            "copy-every-pixel": lambda x: (
+                _copy_log_prob(x) + CopyRule(x.shape[-1]).copies * torch.log(torch.tensor(0.95)).double()
             ),
-            Bug(
-                "copy-from-the-left",
-                "The copied pixel above and to the left: a plain stack sees it.",
-                lambda x: _copies(x.flip(3), 1, 2),
-                name="copied from the left",
-                symptom="no price of the blind spot",
-                place="the column of the copied pixel",
-                cure="copy from the row above, two columns to the right: column c + 2",
-            ),
-            Bug(
-                "copy-next-column",
-                "One column to the right, not two: within sight of a 3 x 3 kernel.",
-                lambda x: _copies(x, 1, 1),
-                name="copied from one column on",
-                symptom="no price of the blind spot",
-                place="the column of the copied pixel",
-                cure="copy from the row above, two columns to the right: column c + 2",
-            ),
-        ),
+            "copy-from-the-left": lambda x: _copies(x.flip(3), 1, 2),
+            "copy-next-column": lambda x: _copies(x, 1, 1),
+        },
         of=CopyRule.log_prob,
     ),
 )
-
-SLIPS = {
-    "blind-spot-by-depth": Slip(
-        "More layers taken to fill the blind spot.",
-        name="depth fills the blind spot",
-        holds="a plain stack never sees it, however deep; two stacks, vertical and horizontal, do",
-        misleads="the rest of the past is reached by depth",
-    ),
-    "reach-counts-future": Slip(
-        "Pixels after the predicted one counted among its predecessors.",
-        name="future counted as past",
-        holds="only pixels above, and to the left in the same row, may be reached",
-        misleads="counts of a full kernel are easier",
-    ),
-    "cache-before-draw": Slip(
-        "A row cache that keeps the pixel as it was before it was drawn.",
-        name="cache filled too early",
-        holds="store the row after its pixel has been drawn",
-        misleads="the first pixel of each row comes out right",
-    ),
-    "colour-marginals": Slip(
-        "The channels of a pixel as if they were independent given the pixels before.",
-        name="channels independent",
-        holds="green is drawn given red, blue given both",
-        misleads="grey images, where one channel tells all, hide it least",
-    ),
-    "copy-price-in-bits": Slip(
-        "The price of the blind spot in bits, read as nats.",
-        name="bits read as nats",
-        holds="n bits are n log 2 = 0.69 n nats",
-        misleads="both are called the price",
-    ),
-}

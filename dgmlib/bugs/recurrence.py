@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgmlib.bugs import Bug, Slip, Subject
+from dgmlib.bugs import subject
 from dgmlib.recurrence import lstm_update, rnn_update, skew
 
 CHAPTER = "05"
@@ -39,140 +39,37 @@ def _coupled(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 SUBJECTS = (
-    Subject(
+    subject(
         "rnn-update",
         rnn_update,
         (STEP,),
-        (
-            Bug(
-                "rnn-no-memory",
-                "The summary does not enter its own update.",
-                lambda x, h, weight_x, weight_h, bias: torch.tanh(x @ weight_x.T + bias),
-                name="no memory",
-                symptom="a Markov chain of order one",
-                place="the term of the old summary",
-                cure="add W_h h: tanh(W_x x + W_h h + b)",
-            ),
-            Bug(
-                "rnn-transposed",
-                "W_h applied from the wrong side: runs, as it is square.",
-                lambda x, h, weight_x, weight_h, bias: torch.tanh(x @ weight_x.T + h @ weight_h + bias),
-                name="matrix from the wrong side",
-                symptom="trains well; loads no weights of another library",
-                place="the transpose of W_h",
-                cure="h @ weight_h.T",
-            ),
-            Bug(
-                "rnn-linear",
-                "tanh forgotten.",
-                lambda x, h, weight_x, weight_h, bias: x @ weight_x.T + h @ weight_h.T + bias,
-                name="no squashing",
-                symptom="the summary grows without bound as soon as an eigenvalue of W_h leaves the unit circle",
-                place="the activation",
-                cure="squash: tanh(W_x x + W_h h + b)",
-            ),
-        ),
+        {
+            "rnn-no-memory": lambda x, h, weight_x, weight_h, bias: torch.tanh(x @ weight_x.T + bias),
+            "rnn-transposed": lambda x, h, weight_x, weight_h, bias: torch.tanh(x @ weight_x.T + h @ weight_h + bias),
+            "rnn-linear": lambda x, h, weight_x, weight_h, bias: x @ weight_x.T + h @ weight_h.T + bias,
+        },
     ),
-    Subject(
+    subject(
         "lstm-update",
         lstm_update,
         ((GATES, CELL),),
-        (
-            Bug(
-                "lstm-gate-order",
-                "Gates read in the order i, f, o, g of other libraries.",
-                lambda gates, c: _gates_in_order(gates, c, (0, 1, 3, 2)),
-                name="gates in another order",
-                symptom="weights of torch.nn.LSTM give other outputs",
-                place="the order of the four blocks",
-                cure="i, f, g, o, as in torch",
-            ),
-            Bug(
-                "lstm-forget-for-input",
-                "Input and forget gates exchanged.",
-                lambda gates, c: _gates_in_order(gates, c, (1, 0, 2, 3)),
-                name="forget and input exchanged",
-                symptom="a bias of the forget gate makes the cell forget",
-                place="which gate multiplies which term",
-                cure="c' = f c + i g",
-            ),
-            Bug(
-                "lstm-no-tanh",
-                "h = o c: the cell is not squashed on its way out.",
-                _no_tanh,
-                name="cell not squashed",
-                symptom="outputs above one",
-                place="the way out of the cell",
-                cure="h = o tanh(c)",
-            ),
-            Bug(
-                "lstm-coupled",
-                "f = 1 - i: another cell (Greff et al. 2017), which cannot both keep and add.",
-                _coupled,
-                name="gates coupled",
-                symptom="cannot count",
-                place="the forget gate",
-                cure="give forgetting a gate of its own: c' = f c + i g",
-            ),
-        ),
+        {
+            "lstm-gate-order": lambda gates, c: _gates_in_order(gates, c, (0, 1, 3, 2)),
+            "lstm-forget-for-input": lambda gates, c: _gates_in_order(gates, c, (1, 0, 2, 3)),
+            "lstm-no-tanh": _no_tanh,
+            "lstm-coupled": _coupled,
+        },
     ),
-    Subject(
+    subject(
         "skew",
         skew,
         ((IMAGE,),),
-        (
-            Bug(
-                "skew-left",
-                "Rows moved the other way: columns become anti-diagonals.",
-                lambda x: skew(x.flip(2)).flip(2),
-                name="skewed to the left",
-                symptom="a pixel waits for one that comes after it",
-                place="the direction of the shift",
-                cure="row r moves r places to the right",
+        {
+            "skew-left": lambda x: skew(x.flip(2)).flip(2),
+            "skew-not-at-all": lambda x: F.pad(x, (0, x.shape[2] - 1)),
+            "skew-wrapped": lambda x: F.pad(
+                torch.stack([row.roll(r, -1) for r, row in enumerate(x.unbind(2))], 2), (0, x.shape[2] - 1)
             ),
-            Bug(
-                "skew-not-at-all",
-                "The image padded, not skewed: all of a column at once.",
-                lambda x: F.pad(x, (0, x.shape[2] - 1)),
-                name="not skewed",
-                symptom="the rows above are seen one column late",
-                place="the shift of each row",
-                cure="shift row r by r places to the right",
-            ),
-            Bug(
-                "skew-wrapped",
-                "`roll` on the unpadded image: rows bite their own tail.",
-                lambda x: F.pad(
-                    torch.stack([row.roll(r, -1) for r, row in enumerate(x.unbind(2))], 2), (0, x.shape[2] - 1)
-                ),
-                name="wrapped round",
-                symptom="the end of a row is read at its beginning: the future",
-                place="the width before rolling",
-                cure="pad first to width + height - 1, then roll",
-            ),
-        ),
+        },
     ),
 )
-
-SLIPS = {
-    "recurrent-dropout-everywhere": (
-        Slip(
-            "Dropout on the recurrent path taken to cost a memory one chance in all, not one a step.",
-            name="one chance in all",
-            holds="dropout at rate p on the recurrent path keeps a memory over T steps with probability (1 - p)^T",
-            misleads="over short sequences",
-        )
-    ),
-    "rnn-summary-is-lossless": Slip(
-        "The summary taken for the whole past: a gradient that does not decay.",
-        name="a lossless summary",
-        holds="the gradient over many steps is a product of Jacobians, and decays where their norms are below one",
-        misleads="the summary could hold the past; training does not find out how",
-    ),
-    "lstm-remembers-all": Slip(
-        "A forget gate of one half taken for a memory.",
-        name="a half-open gate remembers",
-        holds="a forget gate f keeps f^T after T steps: 1/2 forgets within a few",
-        misleads="it forgets more slowly than a squashed recurrence",
-    ),
-}
