@@ -150,7 +150,7 @@ class Check:
             )
             rejects[key] = (fails & telling).any(), told * _exact(low, high, bad_low, bad_high)
         shown = scalar and _exact(low, high)
-        told = f"{low.text()} ≤ {high.text()}" if shown else "holds" + f" in all {holds.size} cases" * (holds.size > 1)
+        told = f"{low.text()} ≤ {high.text()}" if shown else f"holds{_cases(holds.size)}"
         broken = f"{low.text(full=True)} > {high.text(full=True)}"
         broken = broken if scalar else f"broken in {(~holds).sum()} of {holds.size} cases"
         return self._settle(name, holds.all(), told, broken, rejects)
@@ -294,6 +294,10 @@ class _Side:
         digits = min(4, max(1, resolved))
         # Rounded twice, so that 1.0625 computed as 1.06249999999999 prints alike on every machine.
         return f"{float(f'{x:.9g}'):{'#' * (digits > 1)}.{digits}g}".rstrip(".")
+
+
+def _cases(n: int) -> str:
+    return {1: "", 2: " in both cases"}.get(n, f" in all {n} cases")
 
 
 def _decade(x: float) -> int:
