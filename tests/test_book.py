@@ -16,6 +16,9 @@ from PIL import Image
 from pybtex.database import parse_file
 from samples import strip, tiles
 
+from dgmlib import bugs
+from dgmlib.bugs._errata import ERRATA
+
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course(ROOT)
 TAGS = {"nbval-ignore-output", "build", "hide-cell", "hide-input", "proof", "solution", "starter"}
@@ -106,6 +109,15 @@ def test_chapter(chapter):
 
 def test_indexes_have_no_gap():
     assert COURSE.problems() == []
+
+
+def test_every_mistake_that_a_check_rejects_has_a_name():
+    """An id in a cell's code is one of the notes' errata; readers meet it in words. No erratum has two names."""
+    cells = [(chapter.number, code) for chapter in COURSE.chapters.values() for _, code in chapter.code]
+    used = {id: number for number, code in cells for id in re.findall(r"""["'](E\d-\d+[a-z]?)["']""", code)}
+    assert used and {id: number for id, number in used.items() if id not in bugs.names()} == {}
+    told = {bug.id for subject in bugs.subjects().values() for bug in subject.bugs} | set(bugs.slips())
+    assert not told & set(ERRATA) and set(ERRATA) <= set(COURSE.notes)
 
 
 def test_contents_list_every_chapter():
