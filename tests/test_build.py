@@ -51,6 +51,7 @@ def check_output(line: str, label: str, rejects: list[str]) -> dict:
 def stub_cells(number: str, title: str, after: str | None) -> list[dict]:
     """A chapter with an equation for each habit of a real one: links, checks, a figure, an exercise."""
     items = [row["id"] for row in HOMES.get(number, []) if row["id"][0] != "E"][:5]
+    errata = [row for row in HOMES.get(number, []) if row["severity"]]
     label = f"eq-stub-{number}"
     before = f"It continues {{eq}}`eq-stub-{after}` and the {{prf:ref}}`thm-{after}`." if after else "It begins."
     figure = {
@@ -346,7 +347,7 @@ def test_a_checks_line_begins_with_its_equation_and_leads_to_the_mistakes(thirty
             ("", "equation-eq-stub-01"),
             ("../book/bugs.html", "museum-bug-kl-reversed"),
             ("../book/bugs.html", "museum-bug-stub-turned"),
-            ("", f"correction-{erratum}"),
+            ("../book/corrections.html", f"correction-{erratum}"),
         ],
         [("", "equation-eq-stub-01-b")],
         [],
