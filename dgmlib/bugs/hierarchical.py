@@ -77,7 +77,8 @@ SUBJECTS = (
         {
             "hier-turned-by-the-prior": edit(
                 "        downwards.append",
-                "        back = reverse(kernel, 0 * shift, torch.eye(len(shift), dtype=cov.dtype))\n        downwards.append",
+                "        back = reverse(kernel, 0 * shift, torch.eye(len(shift), dtype=cov.dtype))\n"
+                "        downwards.append",
             ),
             "hier-turned-without-x": edit("[back.weight, own]", "[back.weight, 0 * own]"),
         },
