@@ -353,9 +353,9 @@ def number_by_file(collector: TocTreeCollector, env) -> list[str]:
         for node in [*env.tocs[docname].findall(nodes.reference), env.titles[docname]]:
             if node.get("secnumber"):
                 node["secnumber"] = [first, *node["secnumber"][before:]]
-    for docname, contents in env.tocs.items():
-        title = next(contents.findall(nodes.reference))
-        if docname.startswith("chapters/") and ": " in title.astext():
+    for docname in filter(re.compile("chapters/").match, env.tocs):
+        title = next(env.tocs[docname].findall(nodes.reference))
+        if ": " in title.astext():
             title.children = [nodes.Text(short(title.astext()))]
     return _assign_figure_numbers(collector, env) if env.course_read else []  # it loads every page
 
