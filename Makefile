@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test nbval versions noise chapters lab bench mutants address lock install clean
+.PHONY: help book test nbval versions noise chapters lesson fold lab bench mutants address lock install clean
 
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --retries 2
@@ -58,6 +58,14 @@ lab: $(STAMP)
 ## make chapters           run every chapter again and keep its outputs; BUDGET=cpu (the default) or gpu
 chapters: $(STAMP)
 	$(PY) book/run.py --all --budget $(BUDGET)
+
+## make lesson             how long each chapter is and what it holds; `python book/lesson.py 09` for one
+lesson: $(STAMP)
+	@$(PY) book/lesson.py
+
+## make fold               mark in the chapters what folds in JupyterLab and Colab, as their tags say
+fold: $(STAMP)
+	@$(PY) book/lesson.py --fold
 
 ## make bench              dgmlib beside its peers: same work, equal outputs, ratio of times; FAMILY=vae for one family
 bench: benchmarks/$(STAMP)

@@ -272,10 +272,17 @@ class Sensitivity:
         """One sentence for each function that could."""
         return [
             complaint
-            for label in self.chapter.equations
+            for label in self.labels()
             for name in self.course.implementing(label)
             for complaint in self._of(label, name)
         ]
+
+    def labels(self) -> list[str]:
+        """Equations whose check stands on this page: its own, or its companion's; and its own that have none."""
+        family = self.course.family(self.chapter.number)
+        homes = {label: place.chapter for page in family for label, place in page.equations.items()}
+        checks = {label: self.course.runs(self.chapter.number, label) for label in homes}
+        return [k for k, home in homes.items() if self.chapter.slug == (checks[k].place.chapter if checks[k] else home)]
 
     def _of(self, label: str, name: str) -> Iterator[str]:
         if not self.execution.guards(label):

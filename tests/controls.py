@@ -3,7 +3,7 @@
 import ast
 import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -69,12 +69,15 @@ class Called:
 
 
 class Reading:
-    """One chapter's code: what each name was last given before a place, and its checks."""
+    """One page's code: what each name was last given before a place, and its checks.
 
-    def __init__(self, chapter: Chapter):
+    A companion checks its chapter's equations too, and the other way round: `family` are the pages that go together.
+    """
+
+    def __init__(self, chapter: Chapter, family: Sequence[Chapter] = ()):
         self.chapter = chapter.number
-        self.labels = [label for label in chapter.equations if label.startswith("eq-")]
-        self.homes = chapter.equations
+        equations = {label: None for page in family for label in page.equations} | chapter.equations
+        self.homes = {label: place for label, place in equations.items() if label.startswith("eq-")}
         self.code = {number: without_magics(code) for number, code in chapter.code}
         self.given: dict[str, list[tuple[Spot, ast.AST, bool]]] = {}  # place, value, does it replace?
         self.imported: dict[str, str] = {}
@@ -299,11 +302,11 @@ class Reading:
         return ""
 
     def _without(self) -> Iterator[Hollow]:
-        for label in self.labels:
+        for label, place in self.homes.items():
             calls = [called for called in self.calls if called.name.split()[0].rstrip(",:") == label]
             said = any(NOTHING in self.code[called.cell].lower() for called in calls)
             if calls and not said and not any(called.wrong for called in calls):
-                yield Hollow("has no wrong form, and no word why", self.chapter, self.homes[label].cell, label)
+                yield Hollow("has no wrong form, and no word why", self.chapter, (place or calls[0]).cell, label)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ import json
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+import run
 import yaml
 from address import first_cell, is_first_cell
 from citations import AuthorYearLabels
@@ -123,10 +125,10 @@ def test_every_mistake_that_a_check_rejects_has_a_name():
 def test_contents_list_every_chapter():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     entries = [entry for part in contents["parts"] for entry in part["chapters"]]
-    files = [listed["file"] for entry in entries for listed in [entry, *entry.get("sections", [])]]
+    files = [below.get("file", "") for entry in entries for below in [entry, *entry.get("sections", [])]]
     for entry in entries:
-        number = re.match(r"chapters/(\d+|[A-Z])_|", entry["file"])[1]
-        assert all(re.match(rf"chapters/{number}[a-z]_", below["file"]) for below in entry.get("sections", []))
+        if number := re.match(r"chapters/(\d+)_", entry["file"]):
+            assert all(below["file"].startswith(f"chapters/{number[1]}") for below in entry.get("sections", []))
     assert [file for file in files if file.startswith("chapters/")] == [
         f"chapters/{chapter.slug}" for chapter in COURSE.chapters.values()
     ]
@@ -276,6 +278,15 @@ def test_a_companion_and_a_file_of_corrections_count_for_their_chapter(tmp_path)
     found = "\n".join(faults(course.chapters["03"], course))
     assert "E3-020" not in found and "N3-065" not in found and "N3-067 has its home here" in found
     assert "at least" not in "\n".join(faults(course.chapters["03b"], course))
+
+
+def test_the_runner_knows_a_companion_by_its_number(tmp_path, monkeypatch):
+    small_course(tmp_path, CORRECTION)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    paths = [tmp_path / "chapters" / name for name in ("03_x.ipynb", "03b_more.ipynb")]
+    for named, expected in {"03": paths[:1], "03b": paths[1:], "chapters/03b_more.ipynb": paths[1:]}.items():
+        assert run.chosen(ArgumentParser(), [named]) == expected
+    assert run.chosen(ArgumentParser(), []) == paths
 
 
 def test_gaps_of_companions_and_corrections_are_named(tmp_path):

@@ -157,6 +157,18 @@ def test_blind_checks_are_found_and_no_others(course):
     assert sensitivity.complaints() == BLIND, "what was changed must be as it was"
 
 
+def test_a_companion_guards_its_chapters_equations(course, tmp_path):
+    course([CELLS[0]])
+    cells = [CELLS[0], CELLS[1], "check.equal('eq-mean', mean(x), 3.0)", "check.equal('eq-moments', 0.0, 0.0)"]
+    companion = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    nbformat.write(companion, tmp_path / "chapters" / "01b_more.ipynb")
+    both = Course(tmp_path)
+    here, there = (Sensitivity(both, chapter) for chapter in both.chapters.values())
+    assert there.labels() == ["eq-mean", "eq-moments"]
+    assert here.labels() == [f"eq-{label}" for label in EQUATIONS if label not in ("mean", "moments")]
+    assert there.complaints() == ["eq-moments: its checks never call dgmlib.tiny.moments"]
+
+
 CONTROLS = """
 from dgmlib.bugs import wrong
 from dgmlib.divergences import kl_divergence

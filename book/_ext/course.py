@@ -58,7 +58,6 @@ class Chapter:
     items: list[tuple[str, Place]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     directives: list[tuple[str, str, str, int]] = field(default_factory=list)  # name, argument, body, cell
-    words: int = 0
 
     @property
     def slug(self) -> str:
@@ -155,7 +154,6 @@ def _scan_markdown(chapter: Chapter, cell: int, text: str) -> None:
             chapter.equations[label[1]] = place
         for ids in ITEMS.findall(line):
             chapter.items += [(item, place) for item in ids.split()]
-        chapter.words += len(line.split())
 
 
 def read_corrections(path: Path) -> list[Correction]:

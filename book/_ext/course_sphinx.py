@@ -343,19 +343,21 @@ def number_by_file(collector: TocTreeCollector, env) -> list[str]:
 
     Figures and equations are numbered after them, and the contents show what stands before a title's question.
     """
-    for docname, numbers in env.toc_secnumbers.items():
+    for docname, contents in env.tocs.items():
         match = re.match(rf"chapters/({NUMBER})_", docname)
         if not match:
             continue
         first = int(match[1]) if match[1].isdigit() else match[1].lstrip("0")
-        before = len(numbers[""] or ())  # a companion's begin with its chapter's number
-        env.toc_secnumbers[docname] = {a: n and (first, *n[before:]) for a, n in numbers.items()}
-        for node in [*env.tocs[docname].findall(nodes.reference), env.titles[docname]]:
-            if node.get("secnumber"):
-                node["secnumber"] = [first, *node["secnumber"][before:]]
-    for docname, contents in env.tocs.items():
-        title = next(contents.findall(nodes.reference))
-        if docname.startswith("chapters/") and ": " in title.astext():
+        title, *sections = contents.findall(nodes.reference)
+        none = dict.fromkeys(["", *(section["anchorname"] for section in sections)])
+        numbers = env.toc_secnumbers.get(docname) or none  # a companion stands deeper than is numbered
+        before = len(numbers[""] or ())
+        env.toc_secnumbers[docname] = {a: n and (first, *n[before:]) for a, n in numbers.items()} | {"": (first,)}
+        title["secnumber"] = env.titles[docname]["secnumber"] = [first]
+        for section in sections:
+            if section.get("secnumber"):
+                section["secnumber"] = [first, *section["secnumber"][before:]]
+        if ": " in title.astext():
             title.children = [nodes.Text(short(title.astext()))]
     return _assign_figure_numbers(collector, env) if env.course_read else []  # it loads every page
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import samples
+from counts import count
 from course import Correction, Course, Place
 
 from dgmlib import results
@@ -25,7 +26,6 @@ NOTES = {
     "N3": "Stanford CS236, lectures 1 to 16",
     "N4": "Notes for deep generative model learning",
 }
-WORDS_PER_MINUTE = 200
 NAMES = {"iwae": "IWAE", "dreg": "DReG"}
 
 
@@ -327,7 +327,7 @@ def chapter_table(course: Course) -> Iterator[str]:
                     f'<span id="chapter-{row["number"]}"></span>{{chapter}}`{row["number"]}`',
                     row["question"],
                     row["needs"].replace(" ", ", ") or "–",
-                    f"{max(1, round(chapter.words / WORDS_PER_MINUTE))} min" if chapter else "–",
+                    f"{max(1, round(count(chapter).minutes))} min" if chapter else "–",
                     "–" if seconds is None else f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s",
                 ]
             )
