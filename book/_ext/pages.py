@@ -302,7 +302,7 @@ def modules(root: Path) -> dict[str, str]:
     paths = {path.stem: path for path in (root / "dgmlib").glob("[!_]*.py")}
     paths["bugs"] = root / "dgmlib" / "bugs" / "__init__.py"
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in sorted(paths.items())}
-    return {name: (ast.get_docstring(tree) or "").partition("\n\n")[0] for name, tree in trees.items()}
+    return {name: (ast.get_docstring(tree) or "").partition("\n\n")[0].rstrip(":") for name, tree in trees.items()}
 
 
 def api(course: Course) -> Iterator[str]:
