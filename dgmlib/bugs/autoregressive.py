@@ -1,13 +1,11 @@
 """Wrong variants of `dgmlib.autoregressive` and `dgmlib.heads` (chapter 04)."""
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dgmlib.autoregressive import MADE, NADE, draw_degrees, masks
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.heads import Bernoulli, MixtureOfGaussians
 
 CHAPTER = "04"
@@ -31,10 +29,6 @@ BITS = torch.tensor([[1.0, 0, 1, 1, 0, 1], [0, 1, 0, 0, 1, 1]], dtype=torch.floa
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
-def _hidden_strict(degrees: list[Tensor]) -> list[Tensor]:
-    return [*(after[:, None] > before for before, after in pairwise(degrees)), degrees[0][:, None] > degrees[-1]]
-
-
 def _nade(model: NADE, x: Tensor, shift: int = 0, later: bool = False) -> Tensor:
     inputs = x[..., None] * model.w
     a = torch.cumsum(inputs, 1) + model.c
@@ -50,25 +44,11 @@ def _shared_read(model: NADE, x: Tensor) -> Tensor:
     return torch.einsum("bdh,dph->bdp", a.sigmoid(), model.w[:, None]) + model.bias
 
 
-def _mean_of_logs(model: MADE, x: Tensor) -> Tensor:
-    return torch.stack([model.log_prob(x, degrees=model.degrees(k)) for k in range(model.n_masks)]).mean(0)
-
-
-def _weights_not_normalised(x: Tensor, params: Tensor) -> Tensor:
-    weights = params.chunk(3, -1)[0]
-    return MixtureOfGaussians(weights.shape[-1]).log_prob(x, params) + weights.logsumexp(-1)
-
-
 def _mean_of_means(x: Tensor, params: Tensor) -> Tensor:
     weights, means, log_stds = params.chunk(3, -1)
     share = weights.softmax(-1)
     mean, std = (share * means).sum(-1), (share * log_stds.exp()).sum(-1)
     return torch.distributions.Normal(mean, std).log_prob(x)
-
-
-def _variance_for_std(x: Tensor, params: Tensor) -> Tensor:
-    weights, means, log_stds = params.chunk(3, -1)
-    return MixtureOfGaussians(weights.shape[-1]).log_prob(x, torch.cat([weights, means, log_stds / 2], -1))
 
 
 SUBJECTS = (
@@ -77,9 +57,12 @@ SUBJECTS = (
         masks,
         tuple((degrees,) for degrees in DEGREES),
         {
-            "made-output-not-strict": lambda degrees: [a[:, None] >= b for b, a in pairwise([*degrees, degrees[0]])],
-            "made-hidden-strict": _hidden_strict,
-            "made-mask-transposed": lambda degrees: [mask.T for mask in masks(degrees)],
+            "made-output-not-strict": edit("[:, None] > degrees", "[:, None] >= degrees"),
+            "made-hidden-strict": edit("after[:, None] >= before", "after[:, None] > before"),
+            "made-mask-transposed": edit(
+                "[*hidden, degrees[0][:, None] > degrees[-1]]",
+                "[m.T for m in (*hidden, degrees[0][:, None] > degrees[-1])]",
+            ),
         },
     ),
     subject(
@@ -97,7 +80,7 @@ SUBJECTS = (
         MADE.log_prob,
         ((MANY, BITS[:, :4]),),
         {
-            "ensemble-mean-of-logs": _mean_of_logs,
+            "ensemble-mean-of-logs": edit("log_mean_exp(", "torch.mean("),
         },
     ),
     subject(
@@ -105,8 +88,8 @@ SUBJECTS = (
         Bernoulli().log_prob,
         ((BITS[0], (2 * BITS[1] - 0.7)[:, None]),),
         {
-            "double-sigmoid": lambda x, params: Bernoulli().log_prob(x, params.sigmoid()),
-            "bernoulli-ones-only": lambda x, params: x * F.logsigmoid(params[..., 0]),
+            "double-sigmoid": edit("params[..., 0]", "params[..., 0].sigmoid()"),
+            "bernoulli-ones-only": edit("F.logsigmoid((2 * x - 1) * params", "x * F.logsigmoid(params"),
         },
     ),
     subject(
@@ -119,9 +102,11 @@ SUBJECTS = (
             ),
         ),
         {
-            "mixture-weights-not-normalised": _weights_not_normalised,
+            "mixture-weights-not-normalised": edit("weights.log_softmax(-1)", "weights"),
             "mixture-of-parameters": _mean_of_means,
-            "mixture-variance-for-std": _variance_for_std,
+            "mixture-variance-for-std": edit(
+                "        log_normal", "        log_stds = log_stds / 2\n        log_normal"
+            ),
         },
     ),
 )

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.choices import (
     bit_entropy,
     bit_score,
@@ -44,22 +43,9 @@ def _surrogate_gradients(values: Tensor, log_q: Tensor) -> tuple[Tensor, ...]:
     return gradients(lambda v, q: surrogate(v, q, 0.5), values, log_q)
 
 
-def _not_detached(values: Tensor, log_q: Tensor) -> tuple[Tensor, ...]:
-    return gradients(lambda v, q: v + (v - 0.5) * q, values, log_q)
-
-
 def _st_gradients(soft: Tensor) -> tuple[Tensor, ...]:
     hard = (soft > 0.5).to(soft.dtype)
     return straight_through(hard, soft), *gradients(lambda s: straight_through(hard, s).square(), soft)
-
-
-def _st_missing(soft: Tensor) -> tuple[Tensor, ...]:
-    hard = (soft > 0.5).to(soft.dtype)
-    return hard, torch.zeros_like(soft)
-
-
-def _st_soft(soft: Tensor) -> tuple[Tensor, ...]:
-    return soft, *gradients(lambda s: s.square(), soft)
 
 
 SUBJECTS = (
@@ -68,9 +54,9 @@ SUBJECTS = (
         bit_score,
         ((BITS, LOGITS),),
         {
-            "bit-score-sign": lambda z, logits: logits.sigmoid() - z,
-            "bit-score-in-probability": lambda z, logits: (
-                (z - logits.sigmoid()) / (logits.sigmoid() * (-logits).sigmoid())
+            "bit-score-sign": edit("z - logits.sigmoid()", "logits.sigmoid() - z"),
+            "bit-score-in-probability": edit(
+                "z - logits.sigmoid()", "(z - logits.sigmoid()) / (logits.sigmoid() * (-logits).sigmoid())"
             ),
         },
     ),
@@ -79,8 +65,8 @@ SUBJECTS = (
         leave_one_out,
         ((VALUES,),),
         {
-            "baseline-own-sample": lambda values: values.mean(0).expand_as(values),
-            "leave-one-out-divisor": lambda values: (values.sum(0) - values) / len(values),
+            "baseline-own-sample": edit("(values.sum(0) - values) / (k - 1)", "values.mean(0).expand_as(values)"),
+            "leave-one-out-divisor": edit("(k - 1)", "k"),
         },
     ),
     subject(
@@ -88,12 +74,8 @@ SUBJECTS = (
         plane_gradient,
         ((_rows((-1.0, 0.5, 2.0))[0], BITS, LOGITS[0], 0.3, _rows((0.7, -1.2, 0.4))[0]),),
         {
-            "control-not-added-back": lambda values, z, logits, height, slope: (
-                plane_gradient(values, z, logits, height, slope) - slope * logits.sigmoid() * (1 - logits.sigmoid())
-            ),
-            "control-not-centred": lambda values, z, logits, height, slope: (
-                (values - height - z @ slope)[:, None] * bit_score(z, logits) + slope
-            ),
+            "control-not-added-back": edit(" + slope * mean * (1 - mean)", ""),
+            "control-not-centred": edit("(z - mean) @ slope", "z @ slope", " * mean * (1 - mean)", ""),
         },
     ),
     subject(
@@ -101,8 +83,8 @@ SUBJECTS = (
         _surrogate_gradients,
         ((VALUES, -VALUES.square() - 1),),
         {
-            "surrogate-not-detached": _not_detached,
-            "surrogate-sign": lambda values, log_q: gradients(lambda v, q: 2 * v - surrogate(v, q, 0.5), values, log_q),
+            "surrogate-not-detached": edit(".detach() * (log_q - log_q.detach())", " * log_q"),
+            "surrogate-sign": edit("values + (values", "values - (values"),
         },
         of=surrogate,
     ),
@@ -111,15 +93,9 @@ SUBJECTS = (
         gumbel_softmax,
         ((LOGITS, NOISE, 0.4),),
         {
-            "temperature-on-logits-only": lambda logits, gumbels, temperature: (logits / temperature + gumbels).softmax(
-                -1
-            ),
-            "temperature-multiplied": lambda logits, gumbels, temperature: ((logits + gumbels) * temperature).softmax(
-                -1
-            ),
-            "gumbel-missing": lambda logits, gumbels, temperature: (
-                (logits / temperature).softmax(-1).expand_as(gumbels)
-            ),
+            "temperature-on-logits-only": edit("(logits + gumbels) / temperature", "logits / temperature + gumbels"),
+            "temperature-multiplied": edit("/ temperature", "* temperature"),
+            "gumbel-missing": edit("(logits + gumbels)", "logits.expand_as(gumbels)"),
         },
     ),
     subject(
@@ -127,9 +103,9 @@ SUBJECTS = (
         relaxed_bits,
         ((LOGITS, NOISE, 0.4),),
         {
-            "relaxed-temperature-on-logits": lambda logits, logistic, temperature: (
-                logits / temperature + logistic
-            ).sigmoid(),
+            "relaxed-temperature-on-logits": edit(
+                "(logits + logistic) / temperature", "logits / temperature + logistic"
+            ),
         },
     ),
     subject(
@@ -137,8 +113,8 @@ SUBJECTS = (
         _st_gradients,
         ((NOISE.sigmoid(),),),
         {
-            "hard-without-straight-through": _st_missing,
-            "straight-through-soft": _st_soft,
+            "hard-without-straight-through": edit("(soft - soft.detach())", "0 * soft"),
+            "straight-through-soft": edit("hard.detach() + (soft - soft.detach())", "soft"),
         },
         of=straight_through,
     ),
@@ -147,7 +123,9 @@ SUBJECTS = (
         bit_entropy,
         ((LOGITS,),),
         {
-            "bit-entropy-half": lambda logits: -logits.sigmoid() * F.logsigmoid(logits),
+            "bit-entropy-half": edit(
+                "F.softplus(logits) - logits * logits.sigmoid()", "-logits.sigmoid() * F.logsigmoid(logits)"
+            ),
         },
     ),
     subject(
@@ -155,8 +133,8 @@ SUBJECTS = (
         label_sum,
         ((BOUNDS, _rows((1.0, 0.0, -2.0), (0.1, 0.2, 0.0))),),
         {
-            "label-entropy-dropped": lambda bounds, logits: (logits.softmax(1) * bounds).sum(1),
-            "label-uniform-average": lambda bounds, logits: bounds.mean(1),
+            "label-entropy-dropped": edit("(bounds - log_q)", "bounds"),
+            "label-uniform-average": edit("(log_q.exp() * (bounds - log_q)).sum(1)", "bounds.mean(1)"),
             "label-argmax": lambda bounds, logits: bounds.gather(1, logits.argmax(1, keepdim=True))[:, 0],
         },
     ),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.bugs.choices import gradients
 from dgmlib.discrete import averaged_codebook, nearest_code, perplexity, vq_penalties
 
@@ -25,19 +25,6 @@ def _vq_gradients(z: Tensor, code: Tensor) -> tuple[Tensor, ...]:
     return gradients(lambda a, b: sum((w * p for w, p in zip((1.0, 0.25), vq_penalties(a, b), strict=True))), z, code)
 
 
-def _vq_exchanged(z: Tensor, code: Tensor) -> tuple[Tensor, ...]:
-    return gradients(lambda a, b: sum((w * p for w, p in zip((0.25, 1.0), vq_penalties(a, b), strict=True))), z, code)
-
-
-def _vq_attached(z: Tensor, code: Tensor) -> tuple[Tensor, ...]:
-    return gradients(lambda a, b: 1.25 * (a - b).square().sum(-1), z, code)
-
-
-def _without_division(codebook: Tensor, counts: Tensor, z: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-    made, new_counts = averaged_codebook(codebook, counts, z, decay)
-    return made * new_counts[:, None], new_counts
-
-
 def _batch_means_averaged(codebook: Tensor, counts: Tensor, z: Tensor, decay: float) -> tuple[Tensor, Tensor]:
     means, _ = averaged_codebook(codebook, counts, z, 0.0)
     return decay * codebook + (1 - decay) * means, averaged_codebook(codebook, counts, z, decay)[1]
@@ -49,8 +36,8 @@ SUBJECTS = (
         nearest_code,
         ((VECTORS, CODEBOOK),),
         {
-            "nearest-by-product": lambda z, codebook: (z @ codebook.T).argmax(-1),
-            "nearest-is-farthest": lambda z, codebook: torch.cdist(z, codebook).argmax(-1),
+            "nearest-by-product": edit("distances(rows, codebook).argmin(1)", "(rows @ codebook.T).argmax(1)"),
+            "nearest-is-farthest": edit("argmin", "argmax"),
         },
     ),
     subject(
@@ -58,8 +45,10 @@ SUBJECTS = (
         _vq_gradients,
         ((VECTORS, CODEBOOK[nearest_code(VECTORS, CODEBOOK)]),),
         {
-            "vq-stop-gradients-exchanged": _vq_exchanged,
-            "vq-no-stop-gradient": _vq_attached,
+            "vq-stop-gradients-exchanged": edit(
+                *("(z.detach() - code)", "(z - code.detach())"), *(", (z - code.detach())", ", (z.detach() - code)")
+            ),
+            "vq-no-stop-gradient": edit("z.detach()", "z", "code.detach()", "code"),
         },
         of=vq_penalties,
     ),
@@ -68,7 +57,7 @@ SUBJECTS = (
         averaged_codebook,
         ((CODEBOOK, _rows((2.0, 1.0, 3.0))[0], VECTORS, 0.9),),
         {
-            "codebook-of-sums": _without_division,
+            "codebook-of-sums": edit("sums / new_counts[:, None]", "sums"),
             "codebook-of-means": _batch_means_averaged,
         },
     ),
@@ -77,10 +66,8 @@ SUBJECTS = (
         perplexity,
         ((CODES, 5),),
         {
-            "perplexity-two-to-the-nats": lambda codes, n_codes: 2.0 ** perplexity(codes, n_codes).log(),
-            "perplexity-counts-the-used": lambda codes, n_codes: torch.tensor(
-                float(len(codes.unique())), dtype=torch.float64
-            ),
+            "perplexity-two-to-the-nats": edit(".exp()", ".exp2()"),
+            "perplexity-counts-the-used": edit("torch.special.entr(p).sum().exp()", "(p > 0).double().sum()"),
         },
     ),
 )

@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.factorisations import (
     BayesianNetwork,
     MarkovChain,
@@ -31,26 +31,6 @@ GRAPH = [(), (), (0, 1), (2,), (2,)]
 NETWORK = BayesianNetwork(GRAPH, [_t(0.3)[0], _t(0.6)[0], _t((0.1, 0.7), (0.8, 0.2)), _t(0.25, 0.9), _t(0.6, 0.05)])
 UNEVEN = DiscreteLaw([0.1, 0.02, 0.2, 0.08, 0.05, 0.25, 0.12, 0.18])
 PAIRS = _t((0.0, 5.0, 1.0, 4.0), (5.0, 0.0, 3.0, 2.0), (1.0, 3.0, 0.0, 6.0), (4.0, 2.0, 6.0, 0.0))
-
-
-def _collider_forgotten(parents, a, b, given=()):
-    """Plain connectivity of the graph once `given` is deleted: parents are not married, ancestors not singled out."""
-    edges = {(i, j) for i, family in enumerate(parents) for j in family}
-    edges |= {(j, i) for i, j in edges}
-    reached = set(a)
-    while not (grown := reached | {j for i, j in edges if i in reached and j not in given}) == reached:
-        reached = grown
-    return reached.isdisjoint(b)
-
-
-def _moral_everything(parents, a, b, given=()):
-    """Marries all parents, those of unseen children too."""
-    d = len(parents)
-    edges = {pair for i in range(d) for pair in itertools.permutations([i, *parents[i]], 2)}
-    reached = set(a)
-    while not (grown := reached | {j for i, j in edges if i in reached and j not in given}) == reached:
-        reached = grown
-    return reached.isdisjoint(b)
 
 
 def _answers(separated):
@@ -79,13 +59,6 @@ def _markov(chain: MarkovChain, x: Tensor, start: Tensor, transition: Tensor) ->
     return start[x[:, 0]].log() + transition[x[:, :-1], x[:, 1:]].log().sum(1)
 
 
-def _ones_only(network: BayesianNetwork, x: Tensor) -> Tensor:
-    total = torch.zeros_like(x[:, 0])
-    for family, table in zip(network.parents, network.tables, strict=True):
-        total = total + table[tuple(x[:, j].long() for j in family)].log()
-    return total
-
-
 def parents_of_tree(information: Tensor) -> Tensor:
     """The parent of each variable but the root, as numbers."""
     return torch.tensor([family[0] for family in best_tree(information)[1:]]).double()
@@ -97,11 +70,9 @@ SUBJECTS = (
         parameter_count,
         ((EARLIER, 3), ([()] * 5, 4), ([(), (0,), (1,), (0, 2)], 3)),
         {
-            "count-no-sum-to-one": lambda parents, levels=2: sum(levels ** (len(family) + 1) for family in parents),
-            "count-states-times-parents": lambda parents, levels=2: sum(
-                (levels - 1) * max(1, levels * len(family)) for family in parents
-            ),
-            "E3-003": lambda parents, levels: parameter_count(parents, levels - 1),
+            "count-no-sum-to-one": edit("(levels - 1) * levels ** len(family)", "levels ** (len(family) + 1)"),
+            "count-states-times-parents": edit("levels ** len(family)", "max(1, levels * len(family))"),
+            "E3-003": edit("(levels - 1) * levels **", "(levels - 2) * (levels - 1) **"),
         },
     ),
     subject(
@@ -112,7 +83,7 @@ SUBJECTS = (
             "chain-rule-marginals": lambda law, order: torch.stack(
                 [law.marginal([i]).log_prob(law.states[:, [i]]) for i in order]
             ),
-            "chain-rule-order-ignored": lambda law, order: chain_rule(law, sorted(order)),
+            "chain-rule-order-ignored": edit("    prefixes = ", "    order = sorted(order)\n    prefixes = "),
         },
     ),
     subject(
@@ -131,8 +102,10 @@ SUBJECTS = (
         MarkovChain.log_prob,
         ((CHAIN, WORDS),),
         {
-            "markov-no-start": lambda chain, x: _markov(chain, x, torch.ones(2, dtype=torch.float64), chain.transition),
-            "markov-transposed": lambda chain, x: _markov(chain, x, chain.initial, chain.transition.mT),
+            "markov-no-start": edit(
+                "self.initial[tuple(x[:, : self.order].mT)].log()", "torch.zeros(1, dtype=self.initial.dtype)"
+            ),
+            "markov-transposed": edit("t + 1].mT", "t + 1].flip(1).mT"),
             "markov-stationary-start": lambda chain, x: _markov(
                 chain, x, stationary(chain.transition), chain.transition
             ),
@@ -143,10 +116,8 @@ SUBJECTS = (
         BayesianNetwork.log_prob,
         ((NETWORK, bit_states(5)),),
         {
-            "network-parents-exchanged": lambda network, x: BayesianNetwork(
-                [(), (), (1, 0), (2,), (2,)], network.tables
-            ).log_prob(x),
-            "network-ones-only": _ones_only,
+            "network-parents-exchanged": edit("_place(x, family)", "_place(x, family[::-1])"),
+            "network-ones-only": edit("torch.where(x[:, i] == 1, p, 1 - p)", "p"),
         },
     ),
     subject(
@@ -154,8 +125,14 @@ SUBJECTS = (
         all_separations,
         ((GRAPH,), ([(), (0,), (1,), (2, 0)],)),
         {
-            "collider-forgotten": _answers(_collider_forgotten),
-            "moral-everything": _answers(_moral_everything),
+            "collider-forgotten": edit(
+                *("relevant = a | b | given", "relevant = set(range(len(parents)))"),
+                *(
+                    "itertools.permutations([i, *parents[i]], 2)",
+                    "[pair for j in parents[i] for pair in ((i, j), (j, i))]",
+                ),
+            ),
+            "moral-everything": edit("relevant = a | b | given", "relevant = set(range(len(parents)))"),
         },
         of=d_separated,
     ),

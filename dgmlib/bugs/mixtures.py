@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.mixtures import Bernoullis, Gaussians, elbo, evidence, factor_step, floored, responsibilities
 
 CHAPTER = "06"
@@ -32,40 +32,10 @@ def _m_step(x: Tensor, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor, T
     return new.weights, new.means, new.covs
 
 
-def _about_old(x: Tensor, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    weights, new, covs = _m_step(x, counts, means)
-    return weights, new, covs + torch.einsum("ki,kj->kij", new - means, new - means)
-
-
-def _unbiased(x: Tensor, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    weights, new, covs = _m_step(x, counts, means)
-    size = counts.sum(0)[:, None, None]
-    return weights, new, covs * size / (size - 1)
-
-
-def _by_all(x: Tensor, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    weights, new, covs = _m_step(x, counts, means)
-    return weights, new * weights[:, None], covs * weights[:, None, None]
-
-
-def _hard(x: Tensor, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return _m_step(x, (counts == counts.max(1, keepdim=True).values).to(x.dtype), means)
-
-
 def _coins(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     start = Bernoullis(WEIGHTS, torch.full((2, x.shape[1]), 0.5, dtype=x.dtype), prior_counts=0.7)
     best = start.maximised(x, counts)
     return best.weights, best.probs
-
-
-def _factor_parts(cov: Tensor, weight: Tensor, noise: Tensor, spread: float = 1.0, late: bool = False):
-    """The factor step with its parts exchangeable."""
-    scaled = weight / noise[:, None]
-    posterior = torch.linalg.inv(torch.eye(weight.shape[1], dtype=cov.dtype) + weight.T @ scaled)
-    gain = posterior @ scaled.T
-    cross = cov @ gain.T
-    new = torch.linalg.solve(spread * posterior + gain @ cross, cross.T).T
-    return new, (cov - (weight if late else new) @ cross.T).diagonal(), factor_step(cov, weight, noise)[2]
 
 
 SUBJECTS = (
@@ -74,9 +44,9 @@ SUBJECTS = (
         evidence,
         ((LOG_JOINT,),),
         {
-            "evidence-sum-of-logs": lambda joint: joint.sum(1),
-            "evidence-best-component": lambda joint: joint.max(1).values,
-            "evidence-mean": lambda joint: joint.exp().mean(1).log(),
+            "evidence-sum-of-logs": edit("logsumexp(1)", "sum(1)"),
+            "evidence-best-component": edit("logsumexp(1)", "max(1).values"),
+            "evidence-mean": edit("logsumexp(1)", "exp().mean(1).log()"),
         },
     ),
     subject(
@@ -85,7 +55,7 @@ SUBJECTS = (
         ((WEIGHTS, LOG_P),),
         {
             "posterior-no-prior": lambda weights, log_p: log_p.softmax(1),
-            "posterior-over-data": lambda weights, log_p: (weights.log() + log_p).softmax(0),
+            "posterior-over-data": edit("softmax(1)", "softmax(0)"),
             "posterior-hard": lambda weights, log_p: torch.nn.functional.one_hot(
                 (weights.log() + log_p).argmax(1), 2
             ).to(log_p.dtype),
@@ -97,8 +67,8 @@ SUBJECTS = (
         elbo,
         ((LOG_JOINT, Q),),
         {
-            "mixture-elbo-no-entropy": lambda joint, q: (q * joint).sum(1),
-            "mixture-elbo-entropy-sign": lambda joint, q: (q * (joint + q.log())).sum(1),
+            "mixture-elbo-no-entropy": edit(" + torch.special.entr(q).sum(1)", ""),
+            "mixture-elbo-entropy-sign": edit("+ torch.special", "- torch.special"),
             "mixture-elbo-log-outside": lambda joint, q: (q * joint.exp()).sum(1).log(),
         },
     ),
@@ -107,10 +77,15 @@ SUBJECTS = (
         _m_step,
         ((X, COUNTS, OLD_MEANS),),
         {
-            "E4-09": _about_old,
-            "m-step-unbiased": _unbiased,
-            "m-step-by-all": _by_all,
-            "m-step-hard": _hard,
+            "E4-09": edit("for mean, s in zip(means,", "for mean, s in zip(self.means,"),
+            "m-step-unbiased": edit(
+                "(weights, means, covs,", "(weights, means, covs * (size / (size - 1))[:, None, None],"
+            ),
+            "m-step-by-all": edit("means, covs, cov", "means * weights[:, None], covs * weights[:, None, None], cov"),
+            "m-step-hard": edit(
+                "size, weights = ",
+                "counts = (counts == counts.max(1, keepdim=True).values).to(x.dtype)\n        size, weights = ",
+            ),
         },
         of=Gaussians.maximised,
     ),
@@ -131,8 +106,8 @@ SUBJECTS = (
         _coins,
         ((BITS, COUNTS),),
         {
-            "coins-one-count": lambda x, c: (_coins(x, c)[0], (c.T @ x + 0.7) / (c.sum(0)[:, None] + 0.7)),
-            "coins-no-prior": lambda x, c: (_coins(x, c)[0], c.T @ x / c.sum(0)[:, None]),
+            "coins-one-count": edit("2 * self.prior_counts", "self.prior_counts"),
+            "coins-no-prior": edit("@ x + self.prior_counts", "@ x", " + 2 * self.prior_counts", ""),
         },
         of=Bernoullis.maximised,
     ),
@@ -141,8 +116,11 @@ SUBJECTS = (
         factor_step,
         ((COV, LOADING, NOISE),),
         {
-            "factor-no-posterior-spread": lambda *a: _factor_parts(*a, spread=0.0),
-            "factor-old-loadings": lambda *a: _factor_parts(*a, late=True),
+            "factor-no-posterior-spread": edit("posterior_cov + gain @ cross", "gain @ cross"),
+            "factor-old-loadings": edit(
+                *("    weight = torch.linalg", "    old, weight = weight, torch.linalg"),
+                *("(cov - weight @ cross.T)", "(cov - old @ cross.T)"),
+            ),
         },
     ),
 )

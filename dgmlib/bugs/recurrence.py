@@ -1,10 +1,9 @@
 """Wrong variants of `dgmlib.recurrence` (chapter 05)."""
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.recurrence import lstm_update, rnn_update, skew
 
 CHAPTER = "05"
@@ -23,30 +22,15 @@ STEP = (
 )
 
 
-def _gates_in_order(gates: Tensor, c: Tensor, order: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    parts = gates.chunk(4, 1)
-    return lstm_update(torch.cat([parts[i] for i in order], 1), c)
-
-
-def _no_tanh(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    h, c = lstm_update(gates, c)
-    return h / c.tanh() * c, c
-
-
-def _coupled(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    i, _, g, o = gates.chunk(4, 1)
-    return lstm_update(torch.cat([i, -i, g, o], 1), c)
-
-
 SUBJECTS = (
     subject(
         "rnn-update",
         rnn_update,
         (STEP,),
         {
-            "rnn-no-memory": lambda x, h, weight_x, weight_h, bias: torch.tanh(x @ weight_x.T + bias),
-            "rnn-transposed": lambda x, h, weight_x, weight_h, bias: torch.tanh(x @ weight_x.T + h @ weight_h + bias),
-            "rnn-linear": lambda x, h, weight_x, weight_h, bias: x @ weight_x.T + h @ weight_h.T + bias,
+            "rnn-no-memory": edit(" + h @ weight_h.T", ""),
+            "rnn-transposed": edit("weight_h.T", "weight_h"),
+            "rnn-linear": edit("torch.tanh", ""),
         },
     ),
     subject(
@@ -54,10 +38,10 @@ SUBJECTS = (
         lstm_update,
         ((GATES, CELL),),
         {
-            "lstm-gate-order": lambda gates, c: _gates_in_order(gates, c, (0, 1, 3, 2)),
-            "lstm-forget-for-input": lambda gates, c: _gates_in_order(gates, c, (1, 0, 2, 3)),
-            "lstm-no-tanh": _no_tanh,
-            "lstm-coupled": _coupled,
+            "lstm-gate-order": edit("i, f, g, o =", "i, f, o, g ="),
+            "lstm-forget-for-input": edit("i, f, g, o =", "f, i, g, o ="),
+            "lstm-no-tanh": edit("c.tanh()", "c"),
+            "lstm-coupled": edit("f.sigmoid() * c", "(1 - i.sigmoid()) * c"),
         },
     ),
     subject(

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.sampling import (
     box_muller,
     bridge_mass,
@@ -37,35 +37,6 @@ def keep_probability(log_target, proposal, log_bound: float, x: Tensor) -> Tenso
     return (log_target(x) - proposal.log_prob(x) - log_bound).exp()
 
 
-def _metropolis(weights: Tensor, proposal: Tensor, ratio: Tensor, stay: bool = True) -> Tensor:
-    moves = proposal * ratio.clamp(max=1)
-    moves = moves - moves.diagonal().diag()
-    return moves + (1 - moves.sum(1)).diag() if stay else moves + proposal.diagonal().diag()
-
-
-def _ratio(weights: Tensor, proposal: Tensor) -> Tensor:
-    flow = weights[:, None] * proposal
-    return torch.where(flow > 0, flow.mT / flow, 0.0)
-
-
-def _no_proposal_ratio(weights: Tensor, proposal: Tensor) -> Tensor:
-    return _metropolis(weights, proposal, weights / weights[:, None])
-
-
-def _upside_down(weights: Tensor, proposal: Tensor) -> Tensor:
-    ratio = _ratio(weights, proposal)
-    return _metropolis(weights, proposal, torch.where(ratio > 0, 1 / ratio, 0.0))
-
-
-def _rejects_lost(weights: Tensor, proposal: Tensor) -> Tensor:
-    moves = _metropolis(weights, proposal, _ratio(weights, proposal), stay=False)
-    return moves / moves.sum(1, keepdim=True)
-
-
-def _survival(cdf, u: Tensor, low: float, high: float) -> Tensor:
-    return inverse_cdf(cdf, 1 - u, low, high)
-
-
 SUBJECTS = (
     subject(
         "inverse-cdf",
@@ -73,7 +44,7 @@ SUBJECTS = (
         ((lambda x: 1 - torch.exp(-2 * x), UNIFORMS, 0.0, 40.0),),
         {
             "E0-02": lambda cdf, u, low, high: u,
-            "inverse-cdf-survival": _survival,
+            "inverse-cdf-survival": edit("cdf(middle) >= u", "cdf(middle) >= 1 - u"),
             "inverse-cdf-forward": lambda cdf, u, low, high: cdf(u),
         },
     ),
@@ -82,7 +53,7 @@ SUBJECTS = (
         categorical_from_uniforms,
         ((_t(0.1, 0.0, 0.35, 0.15, 0.4), UNIFORMS),),
         {
-            "slices-rounded-up": lambda probs, u: categorical_from_uniforms(probs, u) + 1,
+            "slices-rounded-up": edit("right=True)", "right=True) + 1"),
             "categorical-unsorted-edges": lambda probs, u: (probs <= u[:, None]).sum(1).clamp(max=len(probs) - 1),
         },
     ),
@@ -91,9 +62,9 @@ SUBJECTS = (
         box_muller,
         ((PAIRS,),),
         {
-            "box-muller-no-root": lambda u: box_muller(u) * (-2 * torch.log1p(-u[:, :1])).sqrt(),
-            "box-muller-half": lambda u: box_muller(u) / math.sqrt(2),
-            "box-muller-half-turn": lambda u: box_muller(torch.stack([u[:, 0], u[:, 1] / 2], 1)),
+            "box-muller-no-root": edit(".sqrt()", ""),
+            "box-muller-half": edit("-2 * torch", "-torch"),
+            "box-muller-half-turn": edit("2 * math.pi", "math.pi"),
         },
     ),
     subject(
@@ -112,9 +83,17 @@ SUBJECTS = (
         metropolis_kernel,
         ((WEIGHTS, PROPOSAL), (_t(3.0, 1.0), _t((0.5, 0.5), (0.9, 0.1)))),
         {
-            "metropolis-no-proposal-ratio": _no_proposal_ratio,
-            "metropolis-upside-down": _upside_down,
-            "metropolis-rejects-lost": _rejects_lost,
+            "metropolis-no-proposal-ratio": edit(
+                "torch.minimum(flow, flow.mT) / probs[:, None]", "proposal * (probs / probs[:, None]).clamp(max=1)"
+            ),
+            "metropolis-upside-down": edit(
+                "torch.minimum(flow, flow.mT) / probs[:, None]",
+                "proposal * torch.where(flow.mT > 0, flow / flow.mT, 0.0).clamp(max=1)",
+            ),
+            "metropolis-rejects-lost": edit(
+                "return moves + (1 - moves.sum(1)).diag()",
+                "moves = moves + proposal.diagonal().diag()\n    return moves / moves.sum(1, keepdim=True)",
+            ),
         },
     ),
     subject(
@@ -122,9 +101,9 @@ SUBJECTS = (
         bridge_mass,
         ((2.0, 2.0), (2.0, 5.0), (1.0, 20.0)),
         {
-            "bridge-one-side": lambda half_gap, lipschitz: bridge_mass(half_gap, lipschitz) / 2,
-            "bridge-whole-gap": lambda half_gap, lipschitz: bridge_mass(2 * half_gap, lipschitz),
-            "bridge-inverted": lambda half_gap, lipschitz: bridge_mass(lipschitz, half_gap),
+            "bridge-one-side": edit("return math", "return 0.5 * math"),
+            "bridge-whole-gap": edit("erf(half_gap", "erf(2 * half_gap"),
+            "bridge-inverted": edit("half_gap / lipschitz /", "lipschitz / half_gap /"),
         },
     ),
 )

@@ -1,13 +1,11 @@
 """Wrong variants of `dgmlib.transformer` and `dgmlib.sequential` (chapter 05)."""
 
 import itertools
-import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import subject
+from dgmlib.bugs import edit, subject
 from dgmlib.sequential import categorical_draw, jacobi_sample, naive_sample
 from dgmlib.transformer import CausalTransformer, attention, attention_weights, causal_mask
 
@@ -40,51 +38,12 @@ MODEL = _fixed_model()
 # --- variants that need more than one expression --------------------------------------------------------------------
 
 
-def _without_scale(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    return attention(q * math.sqrt(q.shape[-1]), k, v, mask)
-
-
-def _masked_with_zero(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    return (q @ k.mT / math.sqrt(q.shape[-1]) * mask).softmax(-1) @ v
-
-
-def _masked_after(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    return attention_weights(q, k).mul(mask) @ v
-
-
-def _softmax_over_queries(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask, -math.inf)
-    return scores.softmax(-2) @ v
-
-
 def _log_prob(x: Tensor) -> Tensor:
     return MODEL.log_prob(x)
 
 
 def _scored(logits: Tensor, x: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, x[..., None])[..., 0].sum(-1)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """What the blocks are fed if nothing is shifted: token i in row i."""
-    return MODEL.token(x) + MODEL.place
-
-
-def _not_shifted(x: Tensor) -> Tensor:
-    return _scored(MODEL._forward(_rows(x)), x)
-
-
-def _shifted_twice(x: Tensor) -> Tensor:
-    start = MODEL.start.weight.expand(len(x), 1, -1)
-    return _scored(MODEL._forward(torch.cat([start, start, MODEL.token(x[:, :-2])], 1) + MODEL.place), x)
-
-
-def _no_start(x: Tensor) -> Tensor:
-    return MODEL.token_log_probs(x)[:, 1:].sum(-1)
-
-
-def _mean_over_tokens(x: Tensor) -> Tensor:
-    return MODEL.log_prob(x) / x.shape[1]
 
 
 def _not_causal(x: Tensor) -> Tensor:
@@ -101,26 +60,22 @@ def _sample_from(u: Tensor) -> Tensor:
     return MODEL.sample_from(u)
 
 
-def _cached(u: Tensor, place: Callable[[int], int], last: Callable[[int], int]) -> Tensor:
-    """Step i adds the vector of place(i), keeps every row's keys and values, and reads those of rows below last(i)."""
+def _forgetful(u: Tensor) -> Tensor:
+    """Step i keeps every row's keys and values, and reads those of the rows before it."""
     x = torch.zeros(u.shape, dtype=torch.int64)
     kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in MODEL.blocks]
     row = MODEL.start.weight.expand(len(u), 1, -1)
     for i in range(u.shape[1]):
-        h = row + MODEL.place[place(i)]
+        h = row + MODEL.place[i]
         for block, memory in zip(MODEL.blocks, kept, strict=True):
             q, k, v = block.attention.heads(block.norm_1(h))
             memory.append((k, v))
-            keys, values = (torch.cat(part, 2) for part in zip(*memory[: last(i)], strict=True))
+            keys, values = (torch.cat(part, 2) for part in zip(*memory[: max(i, 1)], strict=True))
             h = h + block.attention.out(attention(q, keys, values).transpose(1, 2).flatten(2))
             h = h + block.mlp(block.norm_2(h))
         x[:, i] = categorical_draw(MODEL.head(MODEL.norm(h))[:, 0], u[:, i])
         row = MODEL.token(x[:, i, None])
     return x
-
-
-def _edges(logits: Tensor) -> Tensor:
-    return logits.softmax(-1).cumsum(-1)
 
 
 def _chain(x: Tensor, u: Tensor) -> Tensor:
@@ -139,13 +94,16 @@ SUBJECTS = (
         attention,
         ((QUERIES, KEYS, VALUES, MASK),),
         {
-            "attention-no-scale": _without_scale,
-            "attention-scale-by-d": lambda q, k, v, mask: attention(q / math.sqrt(q.shape[-1]), k, v, mask),
-            "attention-mask-zero": _masked_with_zero,
-            "attention-mask-after": _masked_after,
-            "attention-softmax-axis": _softmax_over_queries,
-            "attention-mask-transposed": lambda q, k, v, mask: attention(q, k, v, mask.mT),
-            "attention-mask-strict": lambda q, k, v, mask: attention(q, k, v, mask.tril(-1)),
+            "attention-no-scale": edit("(q / math.sqrt(q.shape[-1]))", "q", of=attention_weights),
+            "attention-scale-by-d": edit("math.sqrt(q.shape[-1])", "q.shape[-1]", of=attention_weights),
+            "attention-mask-zero": edit(
+                *("+ torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -math.inf)", "* mask"),
+                of=attention_weights,
+            ),
+            "attention-mask-after": edit("(q, k, mask)", "(q, k).mul(mask)"),
+            "attention-softmax-axis": edit("softmax(-1)", "softmax(-2)", of=attention_weights),
+            "attention-mask-transposed": edit("(q, k, mask)", "(q, k, mask.mT)"),
+            "attention-mask-strict": edit("(q, k, mask)", "(q, k, mask.tril(-1))"),
         },
     ),
     subject(
@@ -153,11 +111,17 @@ SUBJECTS = (
         _log_prob,
         ((SEQUENCES,),),
         {
-            "transformer-not-shifted": _not_shifted,
-            "transformer-shifted-twice": _shifted_twice,
+            "transformer-not-shifted": edit(
+                "torch.cat([start, self.token(x[:, :-1].long())], 1)",
+                "self.token(x.long())",
+                of=CausalTransformer.logits,
+            ),
+            "transformer-shifted-twice": edit(
+                "[start, self.token(x[:, :-1]", "[start, start, self.token(x[:, :-2]", of=CausalTransformer.logits
+            ),
             "transformer-not-causal": _not_causal,
-            "transformer-no-start": _no_start,
-            "transformer-mean": _mean_over_tokens,
+            "transformer-no-start": edit(".sum(-1)", "[:, 1:].sum(-1)"),
+            "transformer-mean": edit(".sum(-1)", ".mean(-1)"),
         },
         of=CausalTransformer.log_prob,
     ),
@@ -166,9 +130,9 @@ SUBJECTS = (
         _sample_from,
         ((U,),),
         {
-            "cache-position-behind": lambda u: _cached(u, lambda i: max(i - 1, 0), lambda i: i + 1),
-            "cache-forgets-newest": lambda u: _cached(u, lambda i: i, lambda i: max(i, 1)),
-            "cache-place-stuck": lambda u: _cached(u, lambda i: 0, lambda i: i + 1),
+            "cache-position-behind": edit("self.place[i]", "self.place[max(i - 1, 0)]"),
+            "cache-forgets-newest": _forgetful,
+            "cache-place-stuck": edit("self.place[i]", "self.place[0]"),
         },
         of=CausalTransformer.sample_from,
     ),
@@ -178,11 +142,9 @@ SUBJECTS = (
         ((LOGITS, UNIFORMS),),
         {
             "draw-argmax": lambda logits, u: logits.argmax(-1),
-            "draw-off-by-one": lambda logits, u: ((_edges(logits) <= u[..., None]).sum(-1) + 1).clamp(
-                max=logits.shape[-1] - 1
-            ),
+            "draw-off-by-one": edit(".sum(-1)", ".sum(-1).add(1).clamp(max=logits.shape[-1] - 1)"),
             "draw-unnormalised": lambda logits, u: (logits.exp().cumsum(-1)[..., :-1] <= u[..., None]).sum(-1),
-            "draw-reversed": lambda logits, u: categorical_draw(logits, 1 - u),
+            "draw-reversed": edit('need_unit("u", u)', '(1 - need_unit("u", u))'),
         },
     ),
     subject(
