@@ -13,7 +13,11 @@ PATH = Path(FOLDER.name) / "run.safetensors"
 checkpoint.save_checkpoint(PATH, STATE)
 
 CALLS = {
-    "save_checkpoint": (checkpoint.save_checkpoint, {"path": PATH, "state": STATE}),
+    "save_checkpoint": (
+        checkpoint.save_checkpoint,
+        {"path": PATH, "state": STATE},
+        {"path": {"text"}},
+    ),  # a file of that name
     "load_checkpoint": (checkpoint.load_checkpoint, {"path": PATH, "state": STATE, "whole": False}),
     "leaves_of": (checkpoint.leaves_of, {"state": STATE, "prefix": "x"}),
     "pack": (checkpoint.pack, {"state": STATE}),
