@@ -1,16 +1,19 @@
 """The real book, built once and opened from its files in headless Chromium, with every request to elsewhere refused."""
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import yaml
 from filelock import FileLock
+from test_build import PIXEL, PLAN, check_output, code, markdown, stub_book, write_chapter
 from test_interactive import VERDICTS, verdict
 
 from dgmlib import interactive
@@ -326,3 +329,216 @@ def test_the_front_door_leads_to_the_landing_page(site, visit):
     assert page.locator(".chapter-graph circle").count() == 30
     page.locator(".chapter-graph a").first.click()
     page.wait_for_url("**/chapters/*.html")
+
+
+# --- folds, paper, phones, and those who do not see ------------------------------------------------------------------
+
+
+def checked_line(label: str, *rejects: str) -> dict:
+    wrong = "; rejects " + "; ".join(f"{id} (2.000)" for id in rejects) if rejects else ""
+    return check_output(f"✓ as words: 1.000 = 1.000{wrong}", label, list(rejects))
+
+
+@pytest.fixture(scope="session")
+def folded(tmp_path_factory) -> Path:
+    """A chapter with a cell of each kind that folds, built by the book's own machinery."""
+    root = tmp_path_factory.mktemp("folded") / "book"
+    stub_book(root, PLAN[:1])
+    image = {"output_type": "display_data", "metadata": {}, "data": {"image/png": PIXEL, "text/plain": "<Figure>"}}
+    wide = " + ".join(f"x_{{{i}}}" for i in range(60))
+    cells = [
+        markdown("# Folds: what is inside?\n\nWords."),
+        code("import dgmlib", 1, tags=["hide-cell"]),
+        markdown("## One\n\n$$ 1 = 1 $$ (eq-near)"),
+        code(
+            'check.equal("eq-near by hand", 1, 1)',
+            2,
+            [checked_line("eq-near", "a", "b"), checked_line("eq-near", "a")],
+            tags=["proof"],
+        ),
+        markdown(f"$$ 2 = 2 $$ (eq-far)\n\nBetween.\n\n$$ {wide} $$ (eq-wide)"),
+        code('check.equal("eq-far", 2, 2)', 3, [checked_line("eq-far")], tags=["proof"]),
+        code("plot()", 4, [image], tags=["hide-input"], mystnb={"image": {"alt": "A pixel"}}),
+        code("#" * 72 + "\n" + "# " + "long " * 40, 5),
+        markdown(":::{admonition} A common mistake\n:class: mistake\nNot so.\n:::"),
+        markdown(":::{exercise} To do\n:label: ex-todo\n★★ *Proof.* Do it.\n:::\n\n:::{dropdown} Hint\nThink.\n:::"),
+        code("mine = None", 6, tags=["starter"]),
+        code("def judge(): ...", 7, tags=["hide-cell"]),
+        markdown(":::{dropdown} Solution\nIn words, $a^2$.\n:::"),
+        code("mine = 1", 8, tags=["solution"]),
+        markdown("After all.\n\n:::{dropdown} For the curious: more\nAn aside.\n:::"),
+    ]
+    write_chapter(root, f"01_{PLAN[0]['slug']}", cells)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    result = subprocess.run([jupyter_book, "build", root], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return root / "_build" / "html" / "chapters" / f"01_{PLAN[0]['slug']}.html"
+
+
+def test_folds_are_closed_and_say_what_is_inside(visit, folded):
+    page = visit().open(folded)
+    folds = page.locator("details.fold")
+    assert folds.locator("> summary").all_inner_texts() == [
+        "Imports and settings",
+        "✓ checked 2 ways, rejects 2 known mistakes",
+        "✓ checked",
+        "code of this figure",
+        "What judges your answer, as code",
+        "Solution, as code",
+    ]
+    assert not any(folds.evaluate_all("all => all.map(fold => fold.open)"))
+    assert not page.get_by_text("by hand", exact=False).first.is_visible()
+    for summary in page.locator("article summary").all():
+        box = summary.bounding_box()
+        assert box["height"] >= 24 and box["width"] >= 24
+    proof = folds.nth(1)
+    assert proof.locator(".cell_input").count() == 1 and proof.locator(".check-line").count() == 2
+    proof.locator("> summary").focus()
+    page.keyboard.press("Enter")
+    assert proof.locator(".check-line").first.is_visible()
+    image, toggle = page.locator(".cell_output img").bounding_box(), folds.nth(3).bounding_box()
+    assert toggle["y"] >= image["y"] + image["height"]
+
+
+def test_a_proof_directly_under_its_equation_is_its_link(visit, folded):
+    page = visit().open(folded)
+    near, far = page.locator("#equation-eq-near"), page.locator("#equation-eq-far")
+    toggle = page.locator("details.proof > summary").first.bounding_box()
+    assert abs(toggle["y"] - (near.bounding_box()["y"] + near.bounding_box()["height"])) < 24
+    assert page.locator('a[href="#check-eq-near"]').count() == 0
+    assert far.locator("xpath=following-sibling::p[1]").inner_text() == "checked"
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_link_that_leads_into_a_fold_opens_it(visit, folded, script):
+    page = visit(java_script_enabled=script).open(folded)
+    inside = page.locator("#check-eq-far")
+    assert not inside.is_visible()
+    page.locator('a[href="#check-eq-far"]').click()
+    inside.locator(".cell_input").wait_for(state="visible")
+
+
+def test_an_address_that_leads_into_a_fold_opens_it_and_a_second_click_too(visit, folded):
+    page = visit().open(folded, "#check-eq-far")
+    fold = page.locator("details.proof").nth(1)
+    page.wait_for_function("document.querySelectorAll('details.proof')[1].open")
+    assert fold.locator("> summary").evaluate("node => node === document.activeElement")
+    fold.locator("> summary").click()
+    assert not fold.evaluate("node => node.open")
+    page.locator('a[href="#check-eq-far"]').click()
+    page.wait_for_function("document.querySelectorAll('details.proof')[1].open")
+
+
+def test_what_is_too_wide_for_a_phone_says_so_at_its_edge(visit, folded):
+    page = visit(viewport={"width": 390, "height": 844}).open(folded)
+    wait_for_maths(page)
+    wide = page.locator("#equation-eq-wide mjx-container")
+    page.wait_for_function("document.querySelector('#equation-eq-wide mjx-container').dataset.more === 'right'")
+    assert "gradient" in wide.evaluate("node => getComputedStyle(node).maskImage")
+    assert page.locator("#equation-eq-near mjx-container").get_attribute("data-more") is None
+    wide.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#equation-eq-wide mjx-container').dataset.more === 'both'")
+    number = page.locator("#equation-eq-wide .eqno").bounding_box()
+    assert number["y"] + number["height"] <= wide.bounding_box()["y"] + 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_seventy_two_columns_of_code_fit_the_column(visit, folded):
+    page = visit(viewport={"width": 1280, "height": 900}).open(folded)
+    block = page.locator(".cell_input pre", has_text="####").first
+    room, letter = block.evaluate(
+        """node => {
+          const probe = document.createElement("span");
+          probe.textContent = "x".repeat(100);
+          node.append(probe);
+          const width = probe.getBoundingClientRect().width / 100;
+          probe.remove();
+          const style = getComputedStyle(node);
+          return [node.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), width];
+        }"""
+    )
+    assert room >= 72 * letter
+
+
+def test_on_paper_answers_stand_at_the_end_and_nothing_is_cut(visit, folded):
+    page = visit(viewport={"width": 680, "height": 960}).open(folded)
+    wait_for_maths(page)
+    state = "() => [document.querySelector('article').textContent, document.querySelectorAll('article [open]').length]"
+    before = page.evaluate(state)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    answers = page.locator(".print-answers")
+    words = answers.inner_text()
+    assert [words.index(word) for word in ("To do", "Think.", "In words", "mine = 1")] == sorted(
+        words.index(word) for word in ("To do", "Think.", "In words", "mine = 1")
+    )
+    assert answers.evaluate("node => !node.nextElementSibling")
+    assert page.get_by_text("An aside.").is_visible()
+    assert page.locator("details.proof > summary").first.is_visible()
+    for unprinted in ("#check-eq-near", ".tag_hide-cell", "details.shown-by"):
+        assert not page.locator(unprinted).first.is_visible()
+    for block in page.locator("pre:visible").all():
+        assert block.evaluate("node => node.scrollWidth <= node.clientWidth")
+    link = page.locator(".equation-links a").first
+    assert link.evaluate("node => getComputedStyle(node).textDecorationLine") == "none"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(state) == before
+
+
+def axe_script() -> Path:
+    return Path(importlib.util.find_spec("axe_playwright_python").origin).with_name("axe.min.js")
+
+
+# MathJax's own: its hidden copy of a formula for screen readers can be reached by its menu's keys.
+NOT_OURS = {"aria-hidden-focus"}
+
+
+def findings(page) -> list[tuple[str, str, str]]:
+    """What axe-core calls serious or critical: (rule, where, what)."""
+    page.add_script_tag(path=axe_script())
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        (one["id"], node["target"][0], node["html"][:200])
+        for one in result["violations"]
+        if one["impact"] in ("serious", "critical") and one["id"] not in NOT_OURS
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_where_cells_fold(visit, folded, scheme):
+    page = visit(color_scheme=scheme).open(folded)
+    wait_for_maths(page)
+    page.locator("article details").evaluate_all("all => all.forEach(fold => (fold.open = true))")
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["book/index", "book/notation", "book/corrections", "book/reproductions", "sliders"])
+def test_axe_finds_nothing_serious(site, visit, name, scheme):
+    path = lightest_page_with(site, "data-explore=") if name == "sliders" else site / f"{name}.html"
+    page = visit(color_scheme=scheme).open(path)
+    wait_for_maths(page)
+    assert findings(page) == []
+
+
+def test_the_general_index_fits_a_phone(site, visit):
+    page = visit(viewport={"width": 390, "height": 844}).open(site / "genindex.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("name", ["equations", "reading_the_notes"])
+def test_rows_of_an_index_are_cards_on_a_phone(site, visit, name):
+    page = visit(viewport={"width": 390, "height": 844}).open(site / "book" / f"{name}.html")
+    cells = page.locator("table.cards tbody tr").first.locator("td")
+    boxes = [box for box in (cell.bounding_box() for cell in cells.all()) if box]
+    assert len(boxes) > 1 and all(a["y"] + a["height"] <= b["y"] + 1 for a, b in pairwise(boxes))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_chapters_contents_fill_no_page_of_paper(site, visit):
+    page = visit(viewport={"width": 680, "height": 960}).open(lightest_page_with(site, "data-explore="))
+    page.emulate_media(media="print")
+    assert page.locator("#jb-print-docs-body").bounding_box()["height"] < 480

@@ -42,7 +42,8 @@ def fold_cells(app: Sphinx, doctree: nodes.document) -> None:
             cell.children = []
             cell += Fold("", body, kind=kind, summary=_summary(kind, cell["cell_index"], notebook))
             if kind == "proof":
-                _stand_in_for_the_link(cell, body["ids"])
+                slug = app.env.docname.split("/")[1]
+                _stand_in_for_the_link(cell, {f"check-{slug}-{i.removeprefix('check-')}".lower() for i in body["ids"]})
         elif "hide-input" in tags and cell[0].get("nb_element") == "cell_code_source":
             cell.attributes.pop("hide_mode", None)
             code = cell.children.pop(0)
@@ -90,18 +91,19 @@ def _shown(outputs: list[dict]) -> str:
     return "output"
 
 
-def _stand_in_for_the_link(cell: nodes.container, ids: list[str]) -> None:
-    """Directly under its equation a proof needs no "checked" link: its own line is that link. It stands tight."""
-    before = cell.parent[cell.parent.index(cell) - 1] if cell.parent.index(cell) else None
+def _stand_in_for_the_link(cell: nodes.container, links: set[str]) -> None:
+    """Directly under its equation a proof needs no "checked" link: its own line is that link, beside the others."""
+    place = cell.parent.index(cell)
+    before = cell.parent[place - 1] if place else None
     if before is None or "equation-links" not in before.get("classes", []):
         return
-    cell["classes"].append("under-equation")
     for link in list(before.findall(addnodes.pending_xref)):
-        if any(link["reftarget"].endswith(name) for name in ids) and link.astext() == "checked":
-            place = before.index(link)
-            del before[max(0, place - 1) : place + 1]  # with the dot that parts it from the link before
-    if not before.children:
-        cell.parent.remove(before)
+        if link["reftarget"] in links:
+            at = before.index(link)
+            del before[max(0, at - 1) : at + 1]  # with the dot that parts it from the link before
+    foot = nodes.container(classes=["equation-foot"])
+    cell.parent[place - 1 : place + 1] = [foot]
+    foot.extend([before, cell] if before.children else [cell])
 
 
 def setup_folds(app: Sphinx) -> None:

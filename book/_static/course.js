@@ -15,7 +15,7 @@
   };
 
   // What is wider than its column says so at the edge where more of it is, and scrolls by keys.
-  const WIDE = "div.math > mjx-container, .highlight > pre, .pst-scrollable-table-container";
+  const WIDE = "div.math > mjx-container, .highlight > pre, .pst-scrollable-table-container, .wide-figure";
   const mark = (box) => {
     const left = box.scrollLeft > 2;
     const right = box.scrollLeft + box.clientWidth < box.scrollWidth - 2;
@@ -46,8 +46,17 @@
     }
   };
 
+  // A figure of several panels: on a phone it scrolls rather than shrinks.
+  const findWideFigures = () => {
+    for (const image of all(".cell_output img")) {
+      if (image.naturalWidth < 640 || image.naturalWidth < 1.8 * image.naturalHeight) continue;
+      if (image.closest("[data-explore]")) continue;
+      image.parentElement.classList.add("wide-figure");
+    }
+  };
+
   // On paper: asides open, hints and solutions at the end of the page.
-  const HIDDEN_THERE = ".proof, .hide-cell, .shown-by";
+  const HIDDEN_THERE = ".proof, .hide-cell, .shown-by, [data-predict] *";
   let undo = [];
   const toPaper = () => {
     if (undo.length) return;
@@ -80,6 +89,14 @@
   const title = (exercise) => exercise.querySelector(".admonition-title").textContent.replace(/#\s*$/, "").trim();
   const fromPaper = () => undo.splice(0).forEach((step) => step());
 
+  // The theme's own toggles in the contents have no name.
+  const nameToggles = () => {
+    for (const toggle of all("nav .has-children > details > summary:not([aria-label])")) {
+      const link = toggle.closest(".has-children").querySelector(":scope > a");
+      toggle.setAttribute("aria-label", `Pages below ${link?.textContent.trim()}`);
+    }
+  };
+
   addEventListener("hashchange", reveal);
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[href]");
@@ -89,6 +106,8 @@
   addEventListener("afterprint", fromPaper);
   const begin = () => {
     nameCells();
+    nameToggles();
+    findWideFigures();
     reveal();
     // Formulas have their width once they are set.
     (window.MathJax?.startup?.promise ?? Promise.resolve()).then(watchWide);
