@@ -297,10 +297,18 @@ def test_the_folded_museum_is_short_and_its_entries_are_whole(site, visit):
     page = visit(viewport={"width": 390, "height": 844}).open(site / "book" / "bugs.html")
     assert page.evaluate("document.documentElement.scrollHeight") < 5 * 844
     page.locator("article details").evaluate_all("all => all.forEach(fold => (fold.open = true))")
-    names = page.locator(".museum-entry").all_inner_texts()
+    names = page.locator("article details h4").all_inner_texts()
     assert len(names) > 300 and all(re.match("[^`<_]", name) for name in names)
     items = page.locator("article details li").all_inner_texts()
     assert len(items) > 3 * len(names) and not any(re.search(r":\s*$", item) for item in items)
+
+
+def test_a_link_into_a_long_fold_leads_to_what_it_names(site, visit):
+    page = visit(viewport={"width": 390, "height": 844}).open(site / "book" / "bugs.html")
+    page.locator("article details summary").first.click()
+    page.locator("article a[href='#museum-kl']").click()
+    page.wait_for_function("0 <= document.getElementById('museum-kl').getBoundingClientRect().top")
+    page.wait_for_function("document.getElementById('museum-kl').getBoundingClientRect().top < 844")
 
 
 def test_tables_of_reproductions_have_no_empty_cell(site, visit):

@@ -264,7 +264,7 @@ def bug_museum(course: Course) -> Iterator[str]:
         if id not in anchored:  # some stand under two functions
             yield f"(museum-bug-{id.lower()})="
         anchored.add(id)
-        yield f":::{{rubric}} {plain(known.name)} `{id}`\n:heading-level: 4\n:class: museum-entry\n:::\n"
+        yield f"#### {plain(known.name)} `{id}`\n"
         yield f"{plain(known.story)}\n"
         if diff:
             yield f"```diff\n{diff}\n```\n"
@@ -279,17 +279,17 @@ def bug_museum(course: Course) -> Iterator[str]:
     yield ":::\n"
     for number, (subjects, slips) in museum.items():
         count = sum(len(subject.bugs) for subject in subjects)
-        known = [f"{count} in {len(subjects)} functions"] + [f"{len(slips)} statements"] * bool(slips)
+        known = [f"{count} mistakes in {len(subjects)} functions"] + [f"{len(slips)} wrong statements"] * bool(slips)
         yield f"(museum-{number.lower()})=\n## {number} {titles[number]}\n"
         yield f"::::{{dropdown}} {' and '.join(known)}"
         for subject in subjects:
-            yield f"(museum-{subject.name})=\n:::{{rubric}} {subject.name.replace('-', ' ')}\n:heading-level: 3\n:::\n"
+            yield f"(museum-{subject.name})=\n### {subject.name.replace('-', ' ')}\n"
             yield f"The right one: {function_link(subject.function)}. Yours: `diagnose({subject.name!r}, yours)`.\n"
             for bug in subject.bugs:
                 parts = {"Symptom": bug.symptom, "Look at": bug.place, "Cure": bug.cure}
                 yield from entry(bug, bug.id, parts, [*seen_by(bug.id), "`tests/test_bugs.py`"], bug.diff())
         if slips:
-            yield f"(museum-statements-{number.lower()})=\n:::{{rubric}} Wrong statements\n:heading-level: 3\n:::\n"
+            yield f"(museum-statements-{number.lower()})=\n### wrong statements\n"
             yield "Forms of an identity or an inequality that no function computes.\n"
             for id, slip in slips.items():
                 parts = {"What holds": slip.holds, "Misleads": slip.misleads}

@@ -10,7 +10,7 @@
     for (let at = target.parentElement; at; at = at.parentElement) if (at.matches("details")) folds.push(at);
     if (!folds.length) return;
     folds.forEach((fold) => (fold.open = true));
-    folds[0].scrollIntoView();
+    (folds[0].offsetHeight > innerHeight ? target : folds[0]).scrollIntoView(); // a long fold's head is far from it
     folds[0].querySelector("summary").focus({ preventScroll: true });
   };
 
