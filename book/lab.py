@@ -18,7 +18,10 @@ NAME = "course-labels"
 def table(labels: Labels) -> dict:
     """All that the extension knows."""
     works = {key: {"text": f"{who}, {year}", "title": title} for key, (who, year, title) in labels.works.items()}
-    chapters = {number: labels.chapter(number) for number in {row["number"] for row in labels.course.plan} | {*labels.course.chapters}}
+    chapters = {
+        number: labels.chapter(number)
+        for number in {row["number"] for row in labels.course.plan} | {*labels.course.chapters}
+    }
     return {
         "numbers": labels.numbers,
         "homes": labels.homes,

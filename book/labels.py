@@ -79,7 +79,9 @@ class Labels:
         from pybtex.database import parse_file
 
         entries = parse_file(str(ROOT / "book" / "references.bib"), bib_format="bibtex").entries
-        return {key: (_authors(entry), entry.fields.get("year", "n.d."), _title(entry)) for key, entry in entries.items()}
+        return {
+            key: (_authors(entry), entry.fields.get("year", "n.d."), _title(entry)) for key, entry in entries.items()
+        }
 
 
 def short(chapter: Chapter) -> str:

@@ -97,7 +97,9 @@ class Edition:
         if name in ("ref", "numref", "prf:ref"):
             kind = {"ex": "Exercise", "fig": "Fig."}.get(label.split("-")[0], "")
             number = f"{kind} {self.number(label)}".strip()
-            return self.linked(shown.replace("{number}", number).replace("%s", number) or number, self.home(label), label)
+            return self.linked(
+                shown.replace("{number}", number).replace("%s", number) or number, self.home(label), label
+            )
         if name == "doc":
             page = label.removeprefix("/").removesuffix(".ipynb") if "/" in label else f"chapters/{label}"
             return self.linked(shown or self.known(self.labels.titles, page), page)
@@ -165,7 +167,9 @@ class Edition:
         if name == "exercise":
             return f"### {self.counted('exercise', 'Exercise', option(options, 'label'))}. {argument}\n\n{text}"
         if name == "figure":
-            return f"{self.image(argument, option(options, 'alt') or '')}\n\n{self.caption(option(options, 'name'), text)}"
+            return (
+                f"{self.image(argument, option(options, 'alt') or '')}\n\n{self.caption(option(options, 'name'), text)}"
+            )
         if name == "admonition":
             return quoted(f"**{argument}**", text)
         if name in NOTES:

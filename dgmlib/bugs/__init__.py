@@ -25,6 +25,9 @@ from importlib.resources import files
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from dgmlib.bugs._errata import ERRATA
 
 
@@ -126,6 +129,15 @@ def _told() -> dict[str, dict[str, dict[str, Any]]]:
     """By module: by subject: by id: what the TOML file tells; under `slips` by id the wrong statements."""
     tables = {path.name: path for path in files(__name__).iterdir() if path.name.endswith(".toml")}
     return {name.removesuffix(".toml"): tomllib.loads(path.read_text("utf-8")) for name, path in tables.items()}
+
+
+def f64(*values: Any) -> Tensor:
+    """A tensor of these in double precision, as probes are given.
+
+    >>> f64(1, 2)
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    return torch.tensor(values, dtype=torch.float64)
 
 
 # --- a bug is an edit -----------------------------------------------------------------------------------------------

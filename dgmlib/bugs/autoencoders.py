@@ -17,20 +17,16 @@ from dgmlib.autoencoders import (
     sparsity_kl,
     wiener_filter,
 )
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 
 CHAPTER = "07"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-COV = _t((2.0, 0.6, 0.1), (0.6, 1.0, -0.2), (0.1, -0.2, 0.5))
-DECODER, ENCODER = _t((0.9, 0.2), (0.1, -0.7), (0.4, 0.3)), _t((0.8, 0.3, 0.1), (-0.1, 0.6, 0.5))
-X = _t((0.3, -1.0, 0.7), (1.2, 0.4, -0.5), (-0.6, 0.1, 0.9))
-WEIGHT, BIAS = _t((1.0, -0.5, 0.3), (0.2, 0.8, -1.1)), _t(0.1, -0.3)
-CODES = _t((0.2, 0.9), (0.05, 0.4), (0.6, 0.1))
+COV = f64((2.0, 0.6, 0.1), (0.6, 1.0, -0.2), (0.1, -0.2, 0.5))
+DECODER, ENCODER = f64((0.9, 0.2), (0.1, -0.7), (0.4, 0.3)), f64((0.8, 0.3, 0.1), (-0.1, 0.6, 0.5))
+X = f64((0.3, -1.0, 0.7), (1.2, 0.4, -0.5), (-0.6, 0.1, 0.9))
+WEIGHT, BIAS = f64((1.0, -0.5, 0.3), (0.2, 0.8, -1.1)), f64(0.1, -0.3)
+CODES = f64((0.2, 0.9), (0.05, 0.4), (0.6, 0.1))
 
 
 def _denoising(weight: Tensor, x: Tensor, noise_std: float, generator: torch.Generator) -> Tensor:
@@ -153,7 +149,7 @@ SUBJECTS = (
     subject(
         "quantised-code-length",
         code_length,
-        ((X, _t(0.1, 0.0, -0.2), _t(1.0, 0.5, 0.8), 0.4),),
+        ((X, f64(0.1, 0.0, -0.2), f64(1.0, 0.5, 0.8), 0.4),),
         {
             "bits-of-a-density": edit(
                 "torch.where(width * centre.clamp(min=1) > 1e-3, wide, narrow)",

@@ -26,9 +26,6 @@ MANY = _filled(MADE(4, (9,), n_masks=3, generator=torch.Generator().manual_seed(
 BITS = torch.tensor([[1.0, 0, 1, 1, 0, 1], [0, 1, 0, 0, 1, 1]], dtype=torch.float64)
 
 
-# --- variants that need more than one expression --------------------------------------------------------------------
-
-
 def _nade(model: NADE, x: Tensor, shift: int = 0, later: bool = False) -> Tensor:
     inputs = x[..., None] * model.w
     a = torch.cumsum(inputs, 1) + model.c

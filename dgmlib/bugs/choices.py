@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.choices import (
     bit_entropy,
     bit_score,
@@ -19,14 +19,10 @@ from dgmlib.choices import (
 CHAPTER = "11"
 
 
-def _rows(*rows: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-LOGITS, BITS = _rows((0.8, -0.4, 1.5)), _rows((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
-VALUES = _rows((-1.0, 2.0), (0.5, -0.3), (3.0, 0.7))
-NOISE = _rows((0.3, -0.2, 1.1), (2.0, 0.1, -0.6))
-BOUNDS = _rows((-20.0, -18.5, -25.0), (-17.0, -16.8, -16.9))
+LOGITS, BITS = f64((0.8, -0.4, 1.5)), f64((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
+VALUES = f64((-1.0, 2.0), (0.5, -0.3), (3.0, 0.7))
+NOISE = f64((0.3, -0.2, 1.1), (2.0, 0.1, -0.6))
+BOUNDS = f64((-20.0, -18.5, -25.0), (-17.0, -16.8, -16.9))
 
 # --- subjects that are gradients ------------------------------------------------------------------------------------
 
@@ -72,7 +68,7 @@ SUBJECTS = (
     subject(
         "plane-gradient",
         plane_gradient,
-        ((_rows((-1.0, 0.5, 2.0))[0], BITS, LOGITS[0], 0.3, _rows((0.7, -1.2, 0.4))[0]),),
+        ((f64((-1.0, 0.5, 2.0))[0], BITS, LOGITS[0], 0.3, f64((0.7, -1.2, 0.4))[0]),),
         {
             "control-not-added-back": edit(" + slope * mean * (1 - mean)", ""),
             "control-not-centred": edit("(z - mean) @ slope", "z @ slope", " * mean * (1 - mean)", ""),
@@ -131,7 +127,7 @@ SUBJECTS = (
     subject(
         "label-sum",
         label_sum,
-        ((BOUNDS, _rows((1.0, 0.0, -2.0), (0.1, 0.2, 0.0))),),
+        ((BOUNDS, f64((1.0, 0.0, -2.0), (0.1, 0.2, 0.0))),),
         {
             "label-entropy-dropped": edit("(bounds - log_q)", "bounds"),
             "label-uniform-average": edit("(log_q.exp() * (bounds - log_q)).sum(1)", "bounds.mean(1)"),

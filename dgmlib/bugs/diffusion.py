@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.core import Schedule
 from dgmlib.diffusion import bound_weights, discretized_log_prob, step_kl
 from dgmlib.noising import (
@@ -25,19 +25,12 @@ from dgmlib.noising import (
 CHAPTER = "22"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
 BETA = torch.linspace(1e-3, 0.2, 50, dtype=torch.float64)
 TABLE = Tabulated(BETA)
 GRIDS = (time_grid(13, 50), time_grid(7, 50, "leading"), time_grid(6, 50, "linspace"))
-X, X0, GUESS = _t((0.3, -1.2), (0.9, 0.1)), _t((0.5, -1.0), (1.0, -0.2)), _t((0.4, -0.7), (1.0, 0.2))
+X, X0, GUESS = f64((0.3, -1.2), (0.9, 0.1)), f64((0.5, -1.0), (1.0, -0.2)), f64((0.4, -0.7), (1.0, 0.2))
 LOG_SNR = torch.linspace(-10, 10, 41, dtype=torch.float64)
 T = "(len(schedule._log_alpha) - 1)"
-
-
-# --- variants that need more than one expression --------------------------------------------------------------------
 
 
 def _one_step(schedule: Tabulated) -> float:
@@ -75,10 +68,10 @@ SUBJECTS = (
         _alpha_bar,
         ((BETA,),),
         {
-            "E3-140": lambda beta: torch.cat([_t(1.0), (1 - beta).prod().expand(len(beta))]),
+            "E3-140": lambda beta: torch.cat([f64(1.0), (1 - beta).prod().expand(len(beta))]),
             "diffusion-table-without-one": lambda beta: torch.cat([bar := (1 - beta).cumprod(0), bar[-1:]]),
-            "diffusion-sum-for-product": lambda beta: torch.cat([_t(1.0), 1 - beta.cumsum(0)]),
-            "diffusion-alpha-for-alpha-bar": lambda beta: torch.cat([_t(1.0), 1 - beta]),
+            "diffusion-sum-for-product": lambda beta: torch.cat([f64(1.0), 1 - beta.cumsum(0)]),
+            "diffusion-alpha-for-alpha-bar": lambda beta: torch.cat([f64(1.0), 1 - beta]),
         },
         of=Tabulated,
     ),
@@ -178,7 +171,7 @@ SUBJECTS = (
     subject(
         "diffusion-noise-target",
         _eps_loss,
-        ((X0, _t(0.4, 0.9), 3),),
+        ((X0, f64(0.4, 0.9), 3),),
         {
             "E3-145": edit("eps), eps", "eps), randn_like(x0, generator=generator)"),
             "diffusion-time-off-by-one": lambda x0, t, seed: _eps_loss(x0, t, seed, early=1 / len(BETA)),
@@ -218,7 +211,7 @@ SUBJECTS = (
     subject(
         "diffusion-decoder",
         discretized_log_prob,
-        ((_t((-1.0, 0.5), (1.0, 0.0)), _t((-0.9, 0.4), (0.7, 0.1)), 0.04, 17),),
+        ((f64((-1.0, 0.5), (1.0, 0.0)), f64((-0.9, 0.4), (0.7, 0.1)), 0.04, 17),),
         {
             "diffusion-decoder-open": edit(
                 *("torch.where(x < half - 1, -math.inf, (x - half - mean) / std)", "(x - half - mean) / std"),
@@ -242,7 +235,7 @@ SUBJECTS = (
     subject(
         "diffusion-price",
         variance_price,
-        ((_t(0.2, 0.5), _t(0.3, 0.4)),),
+        ((f64(0.2, 0.5), f64(0.3, 0.4)),),
         {
             "diffusion-price-turned-round": edit("best / used", "used / best"),
             "diffusion-price-arithmetic": edit("0.5 * (ratio - 1 - ratio.log())", "(used - best).abs() / best"),

@@ -3,22 +3,16 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.bugs.choices import gradients
 from dgmlib.discrete import averaged_codebook, nearest_code, perplexity, vq_penalties
 
 CHAPTER = "11"
 
 
-def _rows(*rows: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-CODEBOOK = _rows((0.0, 1.0), (2.0, -1.0), (-1.5, 0.5))
-VECTORS = _rows((0.2, 0.6), (0.5, 0.1), (0.1, 1.9), (1.4, -1.2))
+CODEBOOK = f64((0.0, 1.0), (2.0, -1.0), (-1.5, 0.5))
+VECTORS = f64((0.2, 0.6), (0.5, 0.1), (0.1, 1.9), (1.4, -1.2))
 CODES = torch.tensor([0, 0, 0, 1, 3, 3])
-
-# --- variants that need more than one expression --------------------------------------------------------------------
 
 
 def _vq_gradients(z: Tensor, code: Tensor) -> tuple[Tensor, ...]:
@@ -55,7 +49,7 @@ SUBJECTS = (
     subject(
         "averaged-codebook",
         averaged_codebook,
-        ((CODEBOOK, _rows((2.0, 1.0, 3.0))[0], VECTORS, 0.9),),
+        ((CODEBOOK, f64((2.0, 1.0, 3.0))[0], VECTORS, 0.9),),
         {
             "codebook-of-sums": edit("sums / new_counts[:, None]", "sums"),
             "codebook-of-means": _batch_means_averaged,

@@ -1,9 +1,8 @@
 """Wrong variants of `dgmlib.divergences` (chapter 03)."""
 
 import torch
-from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.divergences import (
     GENERATORS,
     chi_squared,
@@ -27,20 +26,11 @@ from dgmlib.divergences import (
 CHAPTER = "03"
 
 
-def _law(*rows: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-P, Q = _law((0.5, 0.25, 0.15, 0.1), (0.7, 0.1, 0.1, 0.1)), _law((0.2, 0.3, 0.1, 0.4), (0.1, 0.2, 0.3, 0.4))
-P_ZERO, Q_ZERO = _law((0.5, 0.5, 0.0))[0], _law((0.6, 0.1, 0.3))[0]
+P, Q = f64((0.5, 0.25, 0.15, 0.1), (0.7, 0.1, 0.1, 0.1)), f64((0.2, 0.3, 0.1, 0.4), (0.1, 0.2, 0.3, 0.4))
+P_ZERO, Q_ZERO = f64((0.5, 0.5, 0.0))[0], f64((0.6, 0.1, 0.3))[0]
 LAWS = ((P, Q), (P_ZERO, Q_ZERO))
-LOGS = (_law((-1.0, -0.3, -2.0, -4.0))[0], _law((-1.5, -0.2, -1.0, -6.5))[0])
+LOGS = (f64((-1.0, -0.3, -2.0, -4.0))[0], f64((-1.5, -0.2, -1.0, -6.5))[0])
 
-
-# --- variants that need more than one expression --------------------------------------------------------------------
-
-
-# --- the table ------------------------------------------------------------------------------------------------------
 
 SUBJECTS = (
     subject(
@@ -146,7 +136,7 @@ SUBJECTS = (
         (
             (P, Q, "kl"),
             (P, Q, "chi squared"),
-            (_law((0.5, 0.5))[0], _law((1.0, 0.0))[0], "total variation"),
+            (f64((0.5, 0.5))[0], f64((1.0, 0.0))[0], "total variation"),
             (Q_ZERO, P_ZERO, "js"),
         ),
         {
@@ -161,8 +151,8 @@ SUBJECTS = (
         "wasserstein",
         wasserstein_1,
         (
-            (_law((0.0, 0.5, 2.0, 2.2))[0], P, Q),
-            (_law((-3.0, 1.0, 1.5))[0], P_ZERO, Q_ZERO),
+            (f64((0.0, 0.5, 2.0, 2.2))[0], P, Q),
+            (f64((-3.0, 1.0, 1.5))[0], P_ZERO, Q_ZERO),
         ),
         {
             "wasserstein-unit-gaps": edit(".abs() * gaps", ".abs()"),
@@ -173,7 +163,7 @@ SUBJECTS = (
     subject(
         "wasserstein-samples",
         wasserstein_samples,
-        tuple((_law((0.3, -1.0, 2.0, 0.9))[0], _law((5.0, -2.0, 0.1, 4.0))[0], order) for order in (1.0, 2.0)),
+        tuple((f64((0.3, -1.0, 2.0, 0.9))[0], f64((5.0, -2.0, 0.1, 4.0))[0], order) for order in (1.0, 2.0)),
         {
             "wasserstein-unsorted": edit('"x", x).sort(-1).values', '"x", x)', '"y", y).sort(-1).values', '"y", y)'),
             "wasserstein-no-root": edit("gaps, order, dim=-1)", "gaps, order, dim=-1) ** order", "** (1 / order)", ""),
@@ -183,7 +173,7 @@ SUBJECTS = (
     subject(
         "mmd",
         mmd_squared,
-        ((torch.exp(-_law((0.0, 0.4, 1.0), (0.4, 0.0, 0.3), (1.0, 0.3, 0.0))), P_ZERO, Q_ZERO),),
+        ((torch.exp(-f64((0.0, 0.4, 1.0), (0.4, 0.0, 0.3), (1.0, 0.3, 0.0))), P_ZERO, Q_ZERO),),
         {
             "mmd-root": edit("gram), p - q)", "gram), p - q).sqrt()"),
             "mmd-cross-once": lambda gram, p, q: (
@@ -194,7 +184,7 @@ SUBJECTS = (
     subject(
         "fisher-divergence",
         fisher_divergence,
-        ((_law((1.0, -2.0, 0.5), (0.3, 0.1, -0.7)), _law((0.4, -1.0, 0.0), (1.3, 0.2, 0.9))),),
+        ((f64((1.0, -2.0, 0.5), (0.3, 0.1, -0.7)), f64((0.4, -1.0, 0.0), (1.3, 0.2, 0.9))),),
         {
             "fisher-no-half": edit(" / 2", ""),
             "fisher-mean": edit(".sum(-1)", ".mean(-1)"),
@@ -206,16 +196,16 @@ SUBJECTS = (
         kl_gaussian,
         (
             (
-                _law((1.0, -0.5))[0],
-                _law((1.5, 0.4), (0.4, 0.7)),
-                _law((0.2, 0.3))[0],
-                _law((0.8, -0.3), (-0.3, 2.0)),
+                f64((1.0, -0.5))[0],
+                f64((1.5, 0.4), (0.4, 0.7)),
+                f64((0.2, 0.3))[0],
+                f64((0.8, -0.3), (-0.3, 2.0)),
             ),
             (
-                _law((0.3, -1.2, 0.4), (0.0, 0.5, 2.0)),
-                torch.diag_embed(_law((0.5, 1.7, 0.3), (2.0, 0.4, 1.1))),
-                _law((0.0, 0.0, 0.0), (1.0, 0.2, 0.3)),
-                torch.diag_embed(_law((1.0, 1.0, 1.0), (0.6, 3.0, 0.9))),
+                f64((0.3, -1.2, 0.4), (0.0, 0.5, 2.0)),
+                torch.diag_embed(f64((0.5, 1.7, 0.3), (2.0, 0.4, 1.1))),
+                f64((0.0, 0.0, 0.0), (1.0, 0.2, 0.3)),
+                torch.diag_embed(f64((1.0, 1.0, 1.0), (0.6, 3.0, 0.9))),
             ),
         ),
         {

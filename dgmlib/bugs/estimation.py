@@ -1,12 +1,11 @@
 """Wrong variants of `dgmlib.estimation` (chapter 03)."""
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.estimation import (
     bernoulli_log_prob,
     beta_mode,
@@ -30,17 +29,12 @@ from dgmlib.estimation import (
 
 CHAPTER = "03"
 
-_float64 = partial(torch.tensor, dtype=torch.float64)
-
-POINTS = _float64([[1.0, 2.0], [-0.5, 0.3], [2.5, 1.1], [0.2, -1.4], [3.0, 0.9]])
-BITS = _float64([[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0]])
+POINTS = f64([1.0, 2.0], [-0.5, 0.3], [2.5, 1.1], [0.2, -1.4], [3.0, 0.9])
+BITS = f64([1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0])
 GREY = torch.tensor([[0, 2], [3, 2], [1, 2], [0, 1], [0, 3]])
-VALUES = _float64([0.3, -1.2, 4.0, 2.2, 0.7, 1.9])
-TARGETS = _float64([1.0, -2.0, 0.5, 3.0, 1.2])
-A, B = _float64([[2.0, 0.3], [0.3, 0.8]]), _float64([[1.5, -0.4], [-0.4, 2.2]])
-
-
-# --- variants that need more than one expression --------------------------------------------------------------------
+VALUES = f64(0.3, -1.2, 4.0, 2.2, 0.7, 1.9)
+TARGETS = f64(1.0, -2.0, 0.5, 3.0, 1.2)
+A, B = f64([2.0, 0.3], [0.3, 0.8]), f64([1.5, -0.4], [-0.4, 2.2])
 
 
 def _skewed_quadratic(theta: Tensor) -> Tensor:
@@ -50,8 +44,6 @@ def _skewed_quadratic(theta: Tensor) -> Tensor:
 def _normal_log_prob(theta: Tensor, x: Tensor) -> Tensor:
     return -(x - theta[0]).square() * torch.exp(-2 * theta[1]) / 2 - theta[1]
 
-
-# --- the table ------------------------------------------------------------------------------------------------------
 
 SUBJECTS = (
     subject(
@@ -79,7 +71,7 @@ SUBJECTS = (
     subject(
         "newton",
         newton,
-        ((_skewed_quadratic, _float64([1.5, -0.5]), 2),),
+        ((_skewed_quadratic, f64(1.5, -0.5), 2),),
         {
             "newton-no-inverse": edit("torch.linalg.solve(hessian, gradient)", "hessian @ gradient"),
             "newton-diagonal": edit("torch.linalg.solve(hessian, gradient)", "gradient / hessian.diagonal()"),
@@ -89,7 +81,7 @@ SUBJECTS = (
     subject(
         "fisher-information",
         score_moments,
-        ((_normal_log_prob, _float64([0.4, 0.2]), VALUES, _float64([0.3, 0.1, 0.05, 0.15, 0.2, 0.2])),),
+        ((_normal_log_prob, f64(0.4, 0.2), VALUES, f64(0.3, 0.1, 0.05, 0.15, 0.2, 0.2)),),
         {
             "fisher-information-mean-first": edit(
                 'torch.einsum("n,ni,nj->ij", weights, scores, scores)',
@@ -144,7 +136,7 @@ SUBJECTS = (
     subject(
         "map",
         beta_mode,
-        ((4.0, 8.0, 0.0), (4.0, 8.0, 1.0), (_float64([2.5, 6.0]), _float64([3.0, 2.2]), 0.5)),
+        ((4.0, 8.0, 0.0), (4.0, 8.0, 1.0), (f64(2.5, 6.0), f64(3.0, 2.2), 0.5)),
         {
             "E0-12": edit("a - 1 + jacobian_power, b - 1 + jacobian_power", "a - 1, b - 1"),
             "map-mean": edit("inner_a / (inner_a + inner_b)", "a / (a + b)"),
@@ -211,7 +203,7 @@ SUBJECTS = (
     subject(
         "soft-threshold",
         soft_threshold,
-        ((_float64([-2.0, -0.3, 0.0, 0.4, 3.0]), 0.5),),
+        ((f64(-2.0, -0.3, 0.0, 0.4, 3.0), 0.5),),
         {
             "soft-threshold-hard": edit(
                 'need_finite("u", u).sign() * (u.abs() - threshold).clamp(min=0)',
@@ -234,7 +226,7 @@ SUBJECTS = (
     subject(
         "bernoulli-log-prob",
         bernoulli_log_prob,
-        ((BITS, _float64([0.8, 0.3, 0.4, 0.1])), (BITS, _float64([0.6, 0.5, 0.2, 0.05]))),
+        ((BITS, f64(0.8, 0.3, 0.4, 0.1)), (BITS, f64(0.6, 0.5, 0.2, 0.05))),
         {
             "bernoulli-mean": edit(".sum(-1)", ".mean(-1)"),
             "bernoulli-sign": edit("return torch", "return -torch"),
@@ -246,7 +238,7 @@ SUBJECTS = (
     subject(
         "bits-per-dim",
         bits_per_dim,
-        ((_float64([-310.0, -402.5]), 64, 16), (_float64([-20.0, 3.0]), 12, 256)),
+        ((f64(-310.0, -402.5), 64, 16), (f64(-20.0, 3.0), 12, 256)),
         {
             "bits-nats": edit("(d * math.log(2)) + math.log2(levels)", "d + math.log(levels)"),
             "bits-no-offset": edit(" + math.log2(levels)", ""),
@@ -259,7 +251,7 @@ SUBJECTS = (
     subject(
         "code-length",
         code_lengths,
-        ((_float64([0.55, 0.2, 0.15, 0.1]),),),
+        ((f64(0.55, 0.2, 0.15, 0.1),),),
         {
             "code-length-rounded": edit(".ceil()", ".round()"),
             "code-length-ideal": edit(".ceil()", ""),

@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.factorisations import (
     BayesianNetwork,
     MarkovChain,
@@ -20,17 +20,15 @@ from dgmlib.worlds import DiscreteLaw, bit_states, stationary
 CHAPTER = "01"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
 EARLIER = [tuple(range(i)) for i in range(6)]
-CHAIN = MarkovChain(_t(0.3, 0.7), _t((0.9, 0.1), (0.4, 0.6)), 4)
+CHAIN = MarkovChain(f64(0.3, 0.7), f64((0.9, 0.1), (0.4, 0.6)), 4)
 WORDS = bit_states(4).long()
 GRAPH = [(), (), (0, 1), (2,), (2,)]
-NETWORK = BayesianNetwork(GRAPH, [_t(0.3)[0], _t(0.6)[0], _t((0.1, 0.7), (0.8, 0.2)), _t(0.25, 0.9), _t(0.6, 0.05)])
+NETWORK = BayesianNetwork(
+    GRAPH, [f64(0.3)[0], f64(0.6)[0], f64((0.1, 0.7), (0.8, 0.2)), f64(0.25, 0.9), f64(0.6, 0.05)]
+)
 UNEVEN = DiscreteLaw([0.1, 0.02, 0.2, 0.08, 0.05, 0.25, 0.12, 0.18])
-PAIRS = _t((0.0, 5.0, 1.0, 4.0), (5.0, 0.0, 3.0, 2.0), (1.0, 3.0, 0.0, 6.0), (4.0, 2.0, 6.0, 0.0))
+PAIRS = f64((0.0, 5.0, 1.0, 4.0), (5.0, 0.0, 3.0, 2.0), (1.0, 3.0, 0.0, 6.0), (4.0, 2.0, 6.0, 0.0))
 
 
 def _answers(separated):

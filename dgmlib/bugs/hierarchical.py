@@ -1,9 +1,8 @@
 """Wrong variants of `dgmlib.hierarchical` (chapter 10)."""
 
 import torch
-from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.hierarchical import (
     HierarchicalVAE,
     Kernel,
@@ -19,29 +18,25 @@ from dgmlib.hierarchical import (
 CHAPTER = "10"
 
 
-def _rows(*rows: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
 CHAIN = LinearChain(
     [
         (
-            _rows((1.0, 0.4), (-0.3, 0.8), (0.5, 0.5)),
+            f64((1.0, 0.4), (-0.3, 0.8), (0.5, 0.5)),
             [0.1, -0.2, 0.3],
-            _rows((0.5, 0.1, 0), (0.1, 0.4, 0), (0, 0, 0.6)),
+            f64((0.5, 0.1, 0), (0.1, 0.4, 0), (0, 0, 0.6)),
         ),
-        (_rows((0.7, -0.2), (0.3, 0.9)), [0.2, -0.1], _rows((0.5, 0.2), (0.2, 0.6))),
-        (_rows((0.5,), (-0.8,)), [-0.3, 0.4], _rows((0.3, 0.1), (0.1, 0.7))),
+        (f64((0.7, -0.2), (0.3, 0.9)), [0.2, -0.1], f64((0.5, 0.2), (0.2, 0.6))),
+        (f64((0.5,), (-0.8,)), [-0.3, 0.4], f64((0.3, 0.1), (0.1, 0.7))),
     ]
 )
 UPWARDS = [  # an encoder that is not the posterior
-    Kernel(_rows((0.4, 0.1, 0.2), (0.0, 0.5, 0.3)), _rows((0.1, 0.2))[0], _rows((0.3, 0.1), (0.1, 0.2))),
-    Kernel(_rows((0.6, 0.2), (-0.1, 0.7)), _rows((-0.2, 0.1))[0], _rows((0.4, -0.1), (-0.1, 0.5))),
-    Kernel(_rows((0.3, -0.6)), _rows((0.2,))[0], _rows((0.6,))),
+    Kernel(f64((0.4, 0.1, 0.2), (0.0, 0.5, 0.3)), f64((0.1, 0.2))[0], f64((0.3, 0.1), (0.1, 0.2))),
+    Kernel(f64((0.6, 0.2), (-0.1, 0.7)), f64((-0.2, 0.1))[0], f64((0.4, -0.1), (-0.1, 0.5))),
+    Kernel(f64((0.3, -0.6)), f64((0.2,))[0], f64((0.6,))),
 ]
-X = _rows((1.0, -0.5, 0.8), (0.0, 2.0, -1.0))
-SAYS, EXPECTS = (_rows((0.5, -1.0)), _rows((-0.7, 0.7))), (_rows((2.0, 0.3)), _rows((0.4, -1.2)))
-RATES = _rows((0.2, 3.0), (1.5, 0.1), (2.5, 0.7))
+X = f64((1.0, -0.5, 0.8), (0.0, 2.0, -1.0))
+SAYS, EXPECTS = (f64((0.5, -1.0)), f64((-0.7, 0.7))), (f64((2.0, 0.3)), f64((0.4, -1.2)))
+RATES = f64((0.2, 3.0), (1.5, 0.1), (2.5, 0.7))
 
 
 def _network() -> tuple[HierarchicalVAE, list[Layer]]:
@@ -49,11 +44,8 @@ def _network() -> tuple[HierarchicalVAE, list[Layer]]:
         model = HierarchicalVAE(4, (2, 2), (3, 3), inference="bottom_up", activation=torch.nn.Tanh).double()
         for i, weight in enumerate(model.parameters()):
             weight.copy_((torch.arange(weight.numel()) * 1.7 + i).cos().view_as(weight))
-        x = _rows((1.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.0))
+        x = f64((1.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.0))
         return model, model.infer(x, 3, generator=torch.Generator().manual_seed(0))
-
-
-# --- variants that need more than one expression --------------------------------------------------------------------
 
 
 SUBJECTS = (
@@ -76,9 +68,8 @@ SUBJECTS = (
         ((UPWARDS,),),
         {
             "hier-turned-by-the-prior": edit(
-                "        downwards.append",
-                "        back = reverse(kernel, 0 * shift, torch.eye(len(shift), dtype=cov.dtype))\n"
-                "        downwards.append",
+                "downwards.append(",
+                "back = reverse(kernel, 0 * shift, torch.eye(len(shift), dtype=cov.dtype))\n        downwards.append(",
             ),
             "hier-turned-without-x": edit("[back.weight, own]", "[back.weight, 0 * own]"),
         },

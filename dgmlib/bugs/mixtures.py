@@ -3,25 +3,21 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.mixtures import Bernoullis, Gaussians, elbo, evidence, factor_step, floored, responsibilities
 
 CHAPTER = "06"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-WEIGHTS, LOG_P = _t(0.2, 0.8), _t((-1.0, -2.0), (0.5, -0.3), (-4.0, 0.2))
-LOG_JOINT, Q = WEIGHTS.log() + LOG_P, _t((0.3, 0.7), (0.9, 0.1), (0.5, 0.5))
-X = _t((0.0, 1.0), (2.0, -1.0), (1.0, 3.0), (-2.0, 0.5), (0.7, 0.9))
-COUNTS = _t((0.9, 0.1), (0.2, 0.8), (0.5, 0.5), (0.7, 0.3), (0.4, 0.6))
-BITS, OLD_MEANS = (X > 0.6).double(), _t((0.5, 0.5), (-1.0, 0.0))
+WEIGHTS, LOG_P = f64(0.2, 0.8), f64((-1.0, -2.0), (0.5, -0.3), (-4.0, 0.2))
+LOG_JOINT, Q = WEIGHTS.log() + LOG_P, f64((0.3, 0.7), (0.9, 0.1), (0.5, 0.5))
+X = f64((0.0, 1.0), (2.0, -1.0), (1.0, 3.0), (-2.0, 0.5), (0.7, 0.9))
+COUNTS = f64((0.9, 0.1), (0.2, 0.8), (0.5, 0.5), (0.7, 0.3), (0.4, 0.6))
+BITS, OLD_MEANS = (X > 0.6).double(), f64((0.5, 0.5), (-1.0, 0.0))
 COV, LOADING, NOISE = (
-    _t((2.0, 0.5, 0.3), (0.5, 1.0, -0.2), (0.3, -0.2, 1.5)),
-    _t((1.0,), (0.4,), (-0.3,)),
-    _t(0.7, 0.9, 1.1),
+    f64((2.0, 0.5, 0.3), (0.5, 1.0, -0.2), (0.3, -0.2, 1.5)),
+    f64((1.0,), (0.4,), (-0.3,)),
+    f64(0.7, 0.9, 1.1),
 )
 
 
@@ -92,7 +88,7 @@ SUBJECTS = (
     subject(
         "variance-floor",
         lambda covs, floor: floored(covs, floor, matrices=True),
-        ((_t(((1.0, 0.5), (0.5, 0.3)), ((0.01, 0.0), (0.0, 2.0))), 0.1),),
+        ((f64(((1.0, 0.5), (0.5, 0.3)), ((0.01, 0.0), (0.0, 2.0))), 0.1),),
         {
             "floor-added": lambda covs, floor: covs + floor * torch.eye(covs.shape[-1], dtype=covs.dtype),
             "floor-diagonal": lambda covs, floor: (

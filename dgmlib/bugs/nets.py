@@ -1,23 +1,18 @@
 """Wrong variants of `dgmlib.nets` (chapter 02)."""
 
 import torch
-from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.nets import backpropagate, critical_gain, signal_map
 
 CHAPTER = "02"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-WEIGHTS = [_t((0.5, -0.3), (0.2, 0.8), (-0.7, 0.4)), _t((0.6, -0.2, 0.3), (0.1, 0.9, -0.5), (0.4, 0.2, 0.7))]
-WEIGHTS = [*WEIGHTS, _t((1.0, -0.6, 0.3), (0.2, 0.5, -0.8))]
-BIASES = [_t(0.1, -0.2, 0.3), _t(0.0, 0.2, -0.1), _t(0.3, -0.4)]
-X, Y = _t((1.0, -0.5), (0.3, 0.8), (-1.2, 0.4)), _t((0.5, 0.0), (-1.0, 0.7), (0.2, 0.9))
-VARIANCES = _t(0.5, 1.0, 2.0)
+WEIGHTS = [f64((0.5, -0.3), (0.2, 0.8), (-0.7, 0.4)), f64((0.6, -0.2, 0.3), (0.1, 0.9, -0.5), (0.4, 0.2, 0.7))]
+WEIGHTS = [*WEIGHTS, f64((1.0, -0.6, 0.3), (0.2, 0.5, -0.8))]
+BIASES = [f64(0.1, -0.2, 0.3), f64(0.0, 0.2, -0.1), f64(0.3, -0.4)]
+X, Y = f64((1.0, -0.5), (0.3, 0.8), (-1.2, 0.4)), f64((0.5, 0.0), (-1.0, 0.7), (0.2, 0.9))
+VARIANCES = f64(0.5, 1.0, 2.0)
 
 
 SUBJECTS = (

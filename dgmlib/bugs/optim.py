@@ -3,19 +3,15 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.optim import adam_step, best_momentum, contraction, product_flow, sgd_step, sgd_variance
 
 CHAPTER = "02"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-THETA, GRADIENT, VELOCITY = _t(1.0, -2.0, 0.5), _t(0.3, 1.0, -0.7), _t(0.2, -0.4, 0.6)
-MOMENTS = (_t(0.1, 0.5, -0.2), _t(0.2, 0.9, 0.05))
-CURVATURE = _t(0.1, 1.0, 3.0, 7.0)
+THETA, GRADIENT, VELOCITY = f64(1.0, -2.0, 0.5), f64(0.3, 1.0, -0.7), f64(0.2, -0.4, 0.6)
+MOMENTS = (f64(0.1, 0.5, -0.2), f64(0.2, 0.9, 0.05))
+CURVATURE = f64(0.1, 1.0, 3.0, 7.0)
 
 
 def _sgd(theta: Tensor, gradient: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +91,7 @@ SUBJECTS = (
     subject(
         "product-flow",
         product_flow,
-        ((0.01, 1.5, _t(0.0, 0.5, 1.0, 3.0)),),
+        ((0.01, 1.5, f64(0.0, 0.5, 1.0, 3.0)),),
         {
             "product-flow-half-rate": edit("-2 * target", "-target"),
             "product-flow-linear": lambda u, s, t: s - (s - u) * torch.exp(-s * t),

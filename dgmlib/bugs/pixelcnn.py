@@ -28,9 +28,6 @@ COPIED = torch.tensor(
 )
 
 
-# --- variants that need more than one expression --------------------------------------------------------------------
-
-
 def _copy_log_prob(x: Tensor) -> Tensor:
     return CopyRule(x.shape[-1]).log_prob(x)
 
@@ -58,7 +55,7 @@ SUBJECTS = (
         {
             "logistic-density": edit(
                 "torch.where(first, log_above, torch.where(last, log_below, middle))",
-                "F.logsigmoid((x[..., None] - means) * inverse) + F.logsigmoid((means - x[..., None]) * inverse) - log_scales",
+                "-2 * F.softplus((x[..., None] - means) * inverse) + (x[..., None] - means) * inverse - log_scales",
             ),
             "logistic-no-half-lines": edit(
                 "torch.where(first, log_above, torch.where(last, log_below, middle))", "middle"

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.sampling import (
     box_muller,
     bridge_mass,
@@ -19,17 +19,13 @@ from dgmlib.worlds import GaussianMixture
 CHAPTER = "01"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-PROPOSAL = _t((0.2, 0.5, 0.3, 0.0), (0.1, 0.1, 0.4, 0.4), (0.3, 0.3, 0.3, 0.1), (0.0, 0.6, 0.2, 0.2))
-WEIGHTS = _t(1.0, 2.0, 5.0, 0.5)
-UNIFORMS = _t(0.01, 0.2, 0.45, 0.7, 0.98)
-PAIRS = _t((0.3, 0.1), (0.8, 0.65), (0.05, 0.9))
+PROPOSAL = f64((0.2, 0.5, 0.3, 0.0), (0.1, 0.1, 0.4, 0.4), (0.3, 0.3, 0.3, 0.1), (0.0, 0.6, 0.2, 0.2))
+WEIGHTS = f64(1.0, 2.0, 5.0, 0.5)
+UNIFORMS = f64(0.01, 0.2, 0.45, 0.7, 0.98)
+PAIRS = f64((0.3, 0.1), (0.8, 0.65), (0.05, 0.9))
 NARROW = GaussianMixture([0.5, 0.5], [[-1.0], [0.5]], [[[0.09]], [[0.25]]])
 WIDE = GaussianMixture([1.0], [[0.0]], [[[1.44]]])
-POINTS = _t((-1.2,), (-0.9,), (0.1,), (0.6,), (2.0,))
+POINTS = f64((-1.2,), (-0.9,), (0.1,), (0.6,), (2.0,))
 
 
 def keep_probability(log_target, proposal, log_bound: float, x: Tensor) -> Tensor:
@@ -51,7 +47,7 @@ SUBJECTS = (
     subject(
         "categorical",
         categorical_from_uniforms,
-        ((_t(0.1, 0.0, 0.35, 0.15, 0.4), UNIFORMS),),
+        ((f64(0.1, 0.0, 0.35, 0.15, 0.4), UNIFORMS),),
         {
             "slices-rounded-up": edit("right=True)", "right=True) + 1"),
             "categorical-unsorted-edges": lambda probs, u: (probs <= u[:, None]).sum(1).clamp(max=len(probs) - 1),
@@ -81,7 +77,7 @@ SUBJECTS = (
     subject(
         "metropolis-kernel",
         metropolis_kernel,
-        ((WEIGHTS, PROPOSAL), (_t(3.0, 1.0), _t((0.5, 0.5), (0.9, 0.1)))),
+        ((WEIGHTS, PROPOSAL), (f64(3.0, 1.0), f64((0.5, 0.5), (0.9, 0.1)))),
         {
             "metropolis-no-proposal-ratio": edit(
                 "torch.minimum(flow, flow.mT) / probs[:, None]", "proposal * (probs / probs[:, None]).clamp(max=1)"

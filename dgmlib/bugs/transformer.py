@@ -35,9 +35,6 @@ def _fixed_model() -> CausalTransformer:
 MODEL = _fixed_model()
 
 
-# --- variants that need more than one expression --------------------------------------------------------------------
-
-
 def _log_prob(x: Tensor) -> Tensor:
     return MODEL.log_prob(x)
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.vae import (
     aggregate_log_prob,
     continuous_bernoulli_log_norm,
@@ -19,17 +19,10 @@ from dgmlib.worlds import LOG_2PI, LinearGaussian
 CHAPTER = "09"
 
 
-def _rows(*rows: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-MEAN, LOG_VAR = _rows((0.5, -1.0, 2.0), (0.1, 0.3, -0.4)), _rows((-0.7, 0.7, 0.1), (-2.0, 0.4, -0.3))
+MEAN, LOG_VAR = f64((0.5, -1.0, 2.0), (0.1, 0.3, -0.4)), f64((-0.7, 0.7, 0.1), (-2.0, 0.4, -0.3))
 WORLD = LinearGaussian([[1.0, 0.4], [-0.3, 0.8], [0.5, 0.5]], [0.1, -0.2, 0.3], 0.6)
-POINTS = _rows((1.0, -0.5, 0.8), (0.0, 2.0, -1.0))
-LOG_WEIGHTS = _rows((-3.0, -1.0), (-2.0, -4.0), (-7.0, -1.5))
-
-
-# --- variants that need more than one expression --------------------------------------------------------------------
+POINTS = f64((1.0, -0.5, 0.8), (0.0, 2.0, -1.0))
+LOG_WEIGHTS = f64((-3.0, -1.0), (-2.0, -4.0), (-7.0, -1.5))
 
 
 def _log_outside(world: LinearGaussian, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
@@ -102,7 +95,7 @@ SUBJECTS = (
     subject(
         "vae-water",
         water_filling,
-        ((_rows((4.0, 2.0, 0.5, 0.1))[0], 0.6),),
+        ((f64((4.0, 2.0, 0.5, 0.1))[0], 0.6),),
         {
             "vae-water-half-log": edit("(ordered[coded] / noise_var)", "(1 + ordered / noise_var)"),
             "vae-water-drops": edit("torch.where(coded, noise_var, ordered)", "torch.where(coded, 0.0, ordered)"),
@@ -113,7 +106,7 @@ SUBJECTS = (
     subject(
         "vae-aggregate",
         aggregate_log_prob,
-        ((_rows((0.0, 0.0, 1.0), (0.3, -1.0, 0.0)), MEAN, LOG_VAR),),
+        ((f64((0.0, 0.0, 1.0), (0.3, -1.0, 0.0)), MEAN, LOG_VAR),),
         {
             "vae-aggregate-mean-of-logs": edit(
                 "log_mean_exp(normal_log_prob(z[:, None], mean, log_var), 1)",
@@ -126,7 +119,7 @@ SUBJECTS = (
     subject(
         "continuous-bernoulli",
         continuous_bernoulli_log_norm,
-        ((_rows((0.0, 0.4, -3.0, 12.0)),),),
+        ((f64((0.0, 0.4, -3.0, 12.0)),),),
         {
             "E0-32": torch.zeros_like,
             "continuous-bernoulli-sign": lambda logits: -continuous_bernoulli_log_norm(logits),

@@ -1,9 +1,8 @@
 """Wrong variants of `dgmlib.vi` (chapter 08)."""
 
 import torch
-from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.vi import (
     annealed_importance,
     best_baseline,
@@ -26,27 +25,23 @@ from dgmlib.worlds import LinearGaussian
 CHAPTER = "08"
 
 
-def _t(*values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
 WORLD = LinearGaussian([[1.0, 0.3], [0.2, -0.8], [0.5, 0.5]], [0.1, 0.2, 0.3], 0.6)
-X = _t((0.5, -0.2, 1.0), (2.0, 1.0, -0.4))
-MEAN, CHOL = _t((0.1, -0.4), (0.7, 0.3)), _t(((0.8, 0.0), (0.3, 0.6)), ((0.5, 0.0), (-0.4, 1.2)))
-Z = _t(((0.2, 0.1), (-0.6, 1.0)), ((1.1, -0.7), (0.4, 0.0)), ((-0.9, 0.5), (0.3, -1.4)))
-LOG_JOINT, LOG_Q = _t((-3.0, -1.0), (-5.0, -0.5), (-2.0, -4.0)), _t((-1.0, -0.8), (-0.2, -2.0), (-1.7, -0.6))
+X = f64((0.5, -0.2, 1.0), (2.0, 1.0, -0.4))
+MEAN, CHOL = f64((0.1, -0.4), (0.7, 0.3)), f64(((0.8, 0.0), (0.3, 0.6)), ((0.5, 0.0), (-0.4, 1.2)))
+Z = f64(((0.2, 0.1), (-0.6, 1.0)), ((1.1, -0.7), (0.4, 0.0)), ((-0.9, 0.5), (0.3, -1.4)))
+LOG_JOINT, LOG_Q = f64((-3.0, -1.0), (-5.0, -0.5), (-2.0, -4.0)), f64((-1.0, -0.8), (-0.2, -2.0), (-1.7, -0.6))
 LOG_WEIGHTS = LOG_JOINT - LOG_Q
-COV_P, COV_Q = _t((1.0, 0.2), (0.2, 0.7)), _t((1.4, -0.1), (-0.1, 0.9))
-GRADIENT = (lambda z: (z * z).sum(1) + z[:, 0], _t(1.0, -0.5), _t(0.7, 1.3), _t((0.3, -1.1), (1.6, 0.2), (-0.8, 0.9)))
-BETAS = _t(0.0, 0.1, 0.4, 1.0)
+COV_P, COV_Q = f64((1.0, 0.2), (0.2, 0.7)), f64((1.4, -0.1), (-0.1, 0.9))
+GRADIENT = (
+    lambda z: (z * z).sum(1) + z[:, 0],
+    f64(1.0, -0.5),
+    f64(0.7, 1.3),
+    f64((0.3, -1.1), (1.6, 0.2), (-0.8, 0.9)),
+)
+BETAS = f64(0.0, 0.1, 0.4, 1.0)
 AIS = (lambda z: -z.square().sum(-1), Z, lambda z, beta, generator: z / (1 + beta), BETAS)
-RENYI = (_t(0.3, -0.2), COV_P, _t(-0.1, 0.4), COV_Q)
+RENYI = (f64(0.3, -0.2), COV_P, f64(-0.1, 0.4), COV_Q)
 
-
-# --- variants that need more than one expression --------------------------------------------------------------------
-
-
-# --- the table ------------------------------------------------------------------------------------------------------
 
 SUBJECTS = (
     subject(
@@ -161,7 +156,7 @@ SUBJECTS = (
     subject(
         "best-baseline",
         best_baseline,
-        ((_t(1.0, 4.0, 0.5), _t((0.3, -1.0), (1.2, 0.1), (-0.4, 0.8)), _t(0.2, 0.3, 0.5)),),
+        ((f64(1.0, 4.0, 0.5), f64((0.3, -1.0), (1.2, 0.1), (-0.4, 0.8)), f64(0.2, 0.3, 0.5)),),
         {
             "best-baseline-mean": edit(
                 "(squares * values[:, None]).sum(0) / squares.sum(0)", "(weights @ values).expand(score.shape[1])"
@@ -171,7 +166,7 @@ SUBJECTS = (
     subject(
         "cavi-gaussian",
         cavi_gaussian,
-        ((_t(1.0, -1.0, 0.5), _t((2.0, 0.9, 0.3), (0.9, 1.0, -0.2), (0.3, -0.2, 1.5)), _t(0.0, 0.0, 0.0), 3),),
+        ((f64(1.0, -1.0, 0.5), f64((2.0, 0.9, 0.3), (0.9, 1.0, -0.2), (0.3, -0.2, 1.5)), f64(0.0, 0.0, 0.0), 3),),
         {
             "cavi-simultaneous": edit(
                 "for i in range(len(mean)):\n            offset[i] -= precision[i] @ offset / precision[i, i]",

@@ -1,9 +1,8 @@
 """Wrong variants of `dgmlib.worlds` (chapter A)."""
 
 import torch
-from torch import Tensor
 
-from dgmlib.bugs import edit, subject
+from dgmlib.bugs import edit, f64, subject
 from dgmlib.worlds import (
     Circle,
     DiscreteLaw,
@@ -20,25 +19,12 @@ from dgmlib.worlds import (
 CHAPTER = "A"
 
 
-def _f64(values: list) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-# --- Gaussian algebra -----------------------------------------------------------------------------------------------
-
-
-_COV = _f64([[2.0, 0.6, -0.3], [0.6, 1.0, 0.4], [-0.3, 0.4, 1.5]])
-_MEAN = _f64([1.0, -1.0, 0.5])
-
-
-# --- linear-Gaussian ------------------------------------------------------------------------------------------------
+_COV = f64([2.0, 0.6, -0.3], [0.6, 1.0, 0.4], [-0.3, 0.4, 1.5])
+_MEAN = f64(1.0, -1.0, 0.5)
 
 
 _LINEAR = LinearGaussian([[1.0, 0.2], [-0.5, 0.8], [0.3, 1.1]], [0.5, 0.0, -1.0], 0.6)
-_X3 = _f64([[0.3, -1.0, 0.7], [1.5, 0.4, -0.2]])
-
-
-# --- mixture --------------------------------------------------------------------------------------------------------
+_X3 = f64([0.3, -1.0, 0.7], [1.5, 0.4, -0.2])
 
 
 def _tweedie(mixture, x, alpha, sigma, weight, scale, noised=True):
@@ -52,10 +38,7 @@ def noised_log_prob(mixture, alpha, sigma, x):
 
 
 _MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [2.0, 0.0]], [[[0.5, 0.2], [0.2, 0.4]], [[0.3, 0.0], [0.0, 0.6]]])
-_X2 = _f64([[0.3, -1.0], [1.5, 0.4], [-0.7, 0.9]])
-
-
-# --- bits, plane, Ornstein-Uhlenbeck, circle, chain -----------------------------------------------------------------
+_X2 = f64([0.3, -1.0], [1.5, 0.4], [-0.7, 0.9])
 
 
 _GRID = Grid2d(6.0, 41)
@@ -63,13 +46,13 @@ _LIKELIHOOD = torch.distributions.Normal(_GRID.points @ _LINEAR.weight.T + _LINE
 _GRID_VALUES = _LIKELIHOOD.log_prob(_X3[:, None]).sum(-1)
 
 
-_CHAIN = _f64([[0.5, 0.4, 0.1], [0.1, 0.6, 0.3], [0.4, 0.1, 0.5]])
+_CHAIN = f64([0.5, 0.4, 0.1], [0.1, 0.6, 0.3], [0.4, 0.1, 0.5])
 
 SUBJECTS = (
     subject(
         "gaussian-condition",
         condition,
-        ((_MEAN, _COV, [2], _f64([1.2])), (_MEAN, _COV, [2, 0], _f64([1.2, -0.4]))),
+        ((_MEAN, _COV, [2], f64(1.2)), (_MEAN, _COV, [2, 0], f64(1.2, -0.4))),
         {
             "condition-covariance-uncut": edit("schur_complement(cov, given)", "cov[keep][:, keep]"),
             "schur-sign": edit("schur_complement(cov, given)", "2 * cov[keep][:, keep] - schur_complement(cov, given)"),
@@ -145,7 +128,7 @@ SUBJECTS = (
     subject(
         "ou-transition",
         OrnsteinUhlenbeck.transition,
-        ((OrnsteinUhlenbeck(0.8, 1.3, 0.5), _f64([-1.0, 2.0]), 0.7),),
+        ((OrnsteinUhlenbeck(0.8, 1.3, 0.5), f64(-1.0, 2.0), 0.7),),
         {
             "ou-two-forgotten": edit("(2 * self.rate)", "self.rate"),
             "ou-decay-once": edit("-2 * self.rate * t", "-self.rate * t"),
