@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "book" / "_ext")]
 
-from course import Chapter, Course, source  # noqa: E402
+from course import Chapter, Course  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ CALLS = {
         {"path": PATH, "state": STATE},
         {"path": {"text"}},
     ),  # a file of that name
-    "load_checkpoint": (checkpoint.load_checkpoint, {"path": PATH, "state": STATE, "whole": False}),
+    "load_checkpoint": (checkpoint.load_checkpoint, {"path": PATH, "state": STATE, "whole": False}, {"path": {"text"}}),
     "leaves_of": (checkpoint.leaves_of, {"state": STATE, "prefix": "x"}),
     "pack": (checkpoint.pack, {"state": STATE}),
     "replace_file": (checkpoint.replace_file, {"path": PATH.with_name("note"), "content": b"x"}),
