@@ -41,7 +41,10 @@
       if (names.length < 3) continue;
       table.classList.add("cards");
       for (const row of all("tbody tr", table)) {
-        [...row.children].forEach((cell, i) => (cell.dataset.column = names[i] ?? ""));
+        [...row.children].forEach((cell, i) => {
+          cell.dataset.column = names[i] ?? "";
+          cell.classList.toggle("none", cell.textContent.trim() === "–");
+        });
       }
     }
   };
