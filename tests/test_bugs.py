@@ -11,7 +11,9 @@ from course import Course
 from pages import bug_museum
 
 from dgmlib import bugs
-from dgmlib.bugs import Bug, Subject, subjects, wrong
+from dgmlib.bugs import Bug, Edit, Subject, edit, subjects, wrong
+from dgmlib.core import checked
+from dgmlib.divergences import entropy, kl_divergence
 from dgmlib.notebook import alike, diagnose, outcome
 
 VARIANTS = [(subject, bug) for subject in subjects().values() for bug in subject.bugs]
@@ -106,6 +108,13 @@ def test_what_is_not_there_is_refused_with_what_is(extra):
         wrong("fake-square", "doubled")
 
 
+def test_what_is_told_and_what_is_wrong_have_the_same_ids():
+    told = {name: table for tables in bugs._told().values() for name, table in tables.items() if name != "slips"}
+    assert told.keys() == subjects().keys()
+    with pytest.raises(ValueError, match="tv has 'new', 'tv-l2', 'tv-max' in one place only, expected a variant and a"):
+        bugs.subject("tv", abs, (), {"tv-l1": abs, "new": abs})
+
+
 def test_a_bug_tells_symptom_place_and_cure():
     told = {"name": "negative kept", "symptom": "a loss below 0", "place": "the sign", "cure": "abs"}
     assert Bug("slug", "A story.", abs, **told).place == "the sign"
@@ -156,3 +165,95 @@ def test_a_slip_that_stands_twice_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="'kl-mean' stands twice"):
         bugs.slips()
     bugs.slips.cache_clear()
+
+
+# --- a bug is an edit -----------------------------------------------------------------------------------------------
+
+
+@checked
+def squared(x: float, times: int = 1) -> float:
+    """x * x, that many times."""
+    return x * x * times  # x * x
+
+
+class Line:
+    """slope * x"""
+
+    def __init__(self, slope):
+        self.slope = slope
+
+    def at(self, x):
+        """slope * x"""
+        return self.slope * x
+
+    def risen(self, x):
+        return self.at(x) - self.at(0)
+
+
+def at(line, x):
+    return line.at(x)
+
+
+DOUBLED = Edit((("return x * x", "return 2 * x"),), of=squared, right=squared)
+FALLING = (("self.slope * x", "-self.slope * x"),)
+
+
+def test_an_edit_is_called_as_the_function_is_and_checked_as_it_is():
+    assert DOUBLED(3.0) == 6.0 and DOUBLED(3.0, times=2) == 12.0 and squared(3.0) == 9.0
+    with pytest.raises(TypeError, match="x is 'three', expected a number"):
+        DOUBLED("three")
+    both = Edit((*DOUBLED.changes, ("* times", "+ times")), of=squared, right=squared)
+    assert both(3.0, 2) == 8.0
+
+
+def test_an_edit_shows_the_two_lines():
+    signature = "def squared(x: float, times: int = 1) -> float:"
+    assert DOUBLED.diff() == f" {signature}\n-    return x * x * times  # x * x\n+    return 2 * x * times  # x * x"
+    told = {"name": "a", "symptom": "b", "place": "c", "cure": "d"}
+    assert Bug("slug", "A story.", DOUBLED, **told).diff() == DOUBLED.diff()
+    assert Bug("slug", "A story.", abs, **told).diff() == ""
+
+
+@pytest.mark.parametrize(("text", "times"), [("x / x", 0), ("x * x", 2), ("that many", 0)])
+def test_an_edit_whose_text_does_not_stand_once_is_refused(text, times):
+    says = f"^{re.escape(repr(text))} stands {times} times in {squared.__module__}.squared, expected once$"
+    for use in (lambda change: change(3.0), lambda change: change.diff()):
+        with pytest.raises(ValueError, match=says):
+            use(Edit(((text, "y"),), of=squared, right=squared))
+
+
+@pytest.mark.parametrize("right", [Line.at, Line.risen, at])
+def test_an_edit_of_a_method_reaches_who_calls_it(right):
+    falling, line = Edit(FALLING, of=Line.at, right=right), Line(2.0)
+    assert falling(line, 3.0) == -6.0 and right(line, 3.0) == 6.0 and line.at(3.0) == 6.0
+    assert Edit(FALLING, of=Line, right=Line(2.0).risen)(3.0) == -6.0
+
+
+def test_an_edit_reaches_through_what_calls_it_by_name():
+    halved = Edit((("-_x_log_y", "-0.5 * _x_log_y"),), of=entropy, right=lambda p: entropy(p) + 1)
+    halved.right.__module__ = "dgmlib.somewhere"  # only the library's own functions are followed
+    p = torch.full((4,), 0.25)
+    assert halved(p) == pytest.approx(float(entropy(p)) / 2 + 1)
+
+
+def test_an_edit_of_what_is_not_called_is_refused():
+    lost = Edit((("-_x_log_y", "_x_log_y"),), of=entropy, right=kl_divergence)
+    with pytest.raises(ValueError, match=r"kl_divergence does not call dgmlib\.divergences\.entropy by its name"):
+        lost(torch.ones(1), torch.ones(1))
+
+
+def test_every_edit_compiles_and_is_shown():
+    for _, bug in VARIANTS:
+        if isinstance(bug.wrong, Edit):
+            assert callable(bug.wrong._compiled[0]) and re.search(r"^[+-]", bug.diff(), re.M), bug.id
+
+
+def test_an_edit_is_compiled_when_it_is_called():
+    fresh = edit("return x * x", "return x + x", of=squared)
+    assert "_compiled" not in vars(fresh) and fresh.of is squared
+
+
+def test_the_page_shows_what_an_edit_changes():
+    page = "\n".join(bug_museum(Course(Path(__file__).resolve().parents[1])))
+    assert page.count("\n  ```diff\n") == sum(bool(bug.diff()) for _, bug in VARIANTS)
+    assert "  -    return 0.5 * (mean.square()" in page

@@ -116,7 +116,7 @@ def subject(
     told = next((table[name] for table in _told().values() if name in table), {})
     if told.keys() != wrong.keys():
         odd = ", ".join(map(repr, sorted(told.keys() ^ wrong.keys())))
-        raise ValueError(f"{name} has variants or tables of {odd} alone, expected a table in a TOML file for each")
+        raise ValueError(f"{name} has {odd} in one place only, expected a variant and a TOML table for each id")
     made = {
         id: replace(variant, of=variant.of or of or right, right=right) if isinstance(variant, Edit) else variant
         for id, variant in wrong.items()

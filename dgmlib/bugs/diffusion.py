@@ -24,7 +24,6 @@ from dgmlib.noising import (
 
 CHAPTER = "22"
 
-
 BETA = torch.linspace(1e-3, 0.2, 50, dtype=torch.float64)
 TABLE = Tabulated(BETA)
 GRIDS = (time_grid(13, 50), time_grid(7, 50, "leading"), time_grid(6, 50, "linspace"))

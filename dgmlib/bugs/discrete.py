@@ -9,7 +9,6 @@ from dgmlib.discrete import averaged_codebook, nearest_code, perplexity, vq_pena
 
 CHAPTER = "11"
 
-
 CODEBOOK = f64((0.0, 1.0), (2.0, -1.0), (-1.5, 0.5))
 VECTORS = f64((0.2, 0.6), (0.5, 0.1), (0.1, 1.9), (1.4, -1.2))
 CODES = torch.tensor([0, 0, 0, 1, 3, 3])

@@ -19,7 +19,6 @@ from dgmlib.worlds import DiscreteLaw, bit_states, stationary
 
 CHAPTER = "01"
 
-
 EARLIER = [tuple(range(i)) for i in range(6)]
 CHAIN = MarkovChain(f64(0.3, 0.7), f64((0.9, 0.1), (0.4, 0.6)), 4)
 WORDS = bit_states(4).long()

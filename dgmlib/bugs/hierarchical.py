@@ -17,7 +17,6 @@ from dgmlib.hierarchical import (
 
 CHAPTER = "10"
 
-
 CHAIN = LinearChain(
     [
         (

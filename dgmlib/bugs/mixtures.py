@@ -8,7 +8,6 @@ from dgmlib.mixtures import Bernoullis, Gaussians, elbo, evidence, factor_step, 
 
 CHAPTER = "06"
 
-
 WEIGHTS, LOG_P = f64(0.2, 0.8), f64((-1.0, -2.0), (0.5, -0.3), (-4.0, 0.2))
 LOG_JOINT, Q = WEIGHTS.log() + LOG_P, f64((0.3, 0.7), (0.9, 0.1), (0.5, 0.5))
 X = f64((0.0, 1.0), (2.0, -1.0), (1.0, 3.0), (-2.0, 0.5), (0.7, 0.9))

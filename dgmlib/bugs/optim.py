@@ -8,7 +8,6 @@ from dgmlib.optim import adam_step, best_momentum, contraction, product_flow, sg
 
 CHAPTER = "02"
 
-
 THETA, GRADIENT, VELOCITY = f64(1.0, -2.0, 0.5), f64(0.3, 1.0, -0.7), f64(0.2, -0.4, 0.6)
 MOMENTS = (f64(0.1, 0.5, -0.2), f64(0.2, 0.9, 0.05))
 CURVATURE = f64(0.1, 1.0, 3.0, 7.0)

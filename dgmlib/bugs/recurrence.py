@@ -21,7 +21,6 @@ STEP = (
     torch.tensor([0.1, -0.2], dtype=torch.float64),
 )
 
-
 SUBJECTS = (
     subject(
         "rnn-update",

@@ -18,7 +18,6 @@ from dgmlib.worlds import GaussianMixture
 
 CHAPTER = "01"
 
-
 PROPOSAL = f64((0.2, 0.5, 0.3, 0.0), (0.1, 0.1, 0.4, 0.4), (0.3, 0.3, 0.3, 0.1), (0.0, 0.6, 0.2, 0.2))
 WEIGHTS = f64(1.0, 2.0, 5.0, 0.5)
 UNIFORMS = f64(0.01, 0.2, 0.45, 0.7, 0.98)

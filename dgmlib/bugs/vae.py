@@ -18,7 +18,6 @@ from dgmlib.worlds import LOG_2PI, LinearGaussian
 
 CHAPTER = "09"
 
-
 MEAN, LOG_VAR = f64((0.5, -1.0, 2.0), (0.1, 0.3, -0.4)), f64((-0.7, 0.7, 0.1), (-2.0, 0.4, -0.3))
 WORLD = LinearGaussian([[1.0, 0.4], [-0.3, 0.8], [0.5, 0.5]], [0.1, -0.2, 0.3], 0.6)
 POINTS = f64((1.0, -0.5, 0.8), (0.0, 2.0, -1.0))

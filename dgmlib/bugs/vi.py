@@ -24,7 +24,6 @@ from dgmlib.worlds import LinearGaussian
 
 CHAPTER = "08"
 
-
 WORLD = LinearGaussian([[1.0, 0.3], [0.2, -0.8], [0.5, 0.5]], [0.1, 0.2, 0.3], 0.6)
 X = f64((0.5, -0.2, 1.0), (2.0, 1.0, -0.4))
 MEAN, CHOL = f64((0.1, -0.4), (0.7, 0.3)), f64(((0.8, 0.0), (0.3, 0.6)), ((0.5, 0.0), (-0.4, 1.2)))
@@ -41,7 +40,6 @@ GRADIENT = (
 BETAS = f64(0.0, 0.1, 0.4, 1.0)
 AIS = (lambda z: -z.square().sum(-1), Z, lambda z, beta, generator: z / (1 + beta), BETAS)
 RENYI = (f64(0.3, -0.2), COV_P, f64(-0.1, 0.4), COV_Q)
-
 
 SUBJECTS = (
     subject(

@@ -18,10 +18,8 @@ from dgmlib.worlds import (
 
 CHAPTER = "A"
 
-
 _COV = f64([2.0, 0.6, -0.3], [0.6, 1.0, 0.4], [-0.3, 0.4, 1.5])
 _MEAN = f64(1.0, -1.0, 0.5)
-
 
 _LINEAR = LinearGaussian([[1.0, 0.2], [-0.5, 0.8], [0.3, 1.1]], [0.5, 0.0, -1.0], 0.6)
 _X3 = f64([0.3, -1.0, 0.7], [1.5, 0.4, -0.2])
@@ -40,11 +38,9 @@ def noised_log_prob(mixture, alpha, sigma, x):
 _MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [2.0, 0.0]], [[[0.5, 0.2], [0.2, 0.4]], [[0.3, 0.0], [0.0, 0.6]]])
 _X2 = f64([0.3, -1.0], [1.5, 0.4], [-0.7, 0.9])
 
-
 _GRID = Grid2d(6.0, 41)
 _LIKELIHOOD = torch.distributions.Normal(_GRID.points @ _LINEAR.weight.T + _LINEAR.mean, 0.6)
 _GRID_VALUES = _LIKELIHOOD.log_prob(_X3[:, None]).sum(-1)
-
 
 _CHAIN = f64([0.5, 0.4, 0.1], [0.1, 0.6, 0.3], [0.4, 0.1, 0.5])
 
