@@ -17,13 +17,12 @@ NAME = "course-labels"
 
 def table(labels: Labels) -> dict:
     """All that the extension knows."""
-    works = {key: {"text": f"{who}, {year}", "title": title} for key, (who, year, title) in labels.works.items()}
-    chapters = {number: labels.chapter(number) for number in {row["number"] for row in labels.course.plan} | {*labels.course.chapters}}
+    written_or_planned = {row["number"] for row in labels.course.plan} | labels.course.chapters.keys()
     return {
         "numbers": labels.numbers,
         "homes": labels.homes,
-        "works": works,
-        "chapters": chapters,
+        "works": labels.works,
+        "chapters": {number: labels.chapter(number) for number in sorted(written_or_planned)},
         "titles": labels.titles,
         "macros": labels.macros,
     }
