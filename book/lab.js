@@ -43,6 +43,9 @@
       node.value = spelt(node.value);
       node.enumerated = node.identifier in numbers;
     },
+    html: (node) => {
+      if (/^\s*<!--[^]*-->\s*$/.test(node.value)) become(node, { type: "comment", value: "" });
+    },
     inlineMath: (node) => (node.value = spelt(node.value)),
     mystRole: (node) => {
       if (node.name === "chapter" && node.value) become(node, { type: "span", children: chapters(node) });

@@ -43,11 +43,11 @@ def write(folder: Path, labels: Labels | None = None) -> None:
     (folder / NAME / "package.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
-def command(extensions: Path, *options: str) -> list[str]:
+def command(extensions: Path, *options: str, root: Path = ROOT) -> list[str]:
     """What starts JupyterLab at the chapters, with the whole course below it, since figures stand beside them."""
     return [
         *(sys.executable, "-m", "jupyterlab"),
-        f"--ServerApp.root_dir={ROOT}",
+        f"--ServerApp.root_dir={root}",
         "--LabApp.default_url=/lab/tree/chapters",
         f"--LabApp.extra_labextensions_path={extensions}",
         *options,

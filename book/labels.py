@@ -46,6 +46,18 @@ class Labels:
         }
 
     @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What each label that is no equation's names: "Exercise", "Fig.", "Theorem"."""
+        chapters = self.course.chapters.values()
+        found = {name: "Fig." for chapter in chapters for name in figures(chapter) if name}
+        directives = [directive for chapter in chapters for directive in chapter.directives]
+        return found | {
+            label: name.removeprefix("prf:").removesuffix("-start").capitalize()
+            for name, _, body, _ in directives
+            if (label := option(body, "label"))
+        }
+
+    @cached_property
     def macros(self) -> dict[str, str]:
         """The TeX commands that only the book's MathJax knows, and what they stand for."""
         return self.config["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]

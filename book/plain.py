@@ -20,7 +20,7 @@ from lesson import fold
 from course import Chapter, Course, source
 from folds import proof_summary
 
-COMMENT = re.compile(r"[ \t]*<!--.*?-->[ \t]*\n?", re.DOTALL)
+COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*(?:\n|\Z)|[ \t]*<!--.*?-->", re.DOTALL | re.MULTILINE)
 DIRECTIVE = re.compile(r"(:{3,}|`{3,}|~{3,})\{([\w:-]+)\}[ \t]*(.*)")
 CODE = re.compile(r"\s*(`{3,}|~{3,})")
 TOKEN = re.compile(
@@ -99,8 +99,7 @@ class Edition:
         if name == "eq":
             return self.linked(f"({self.number(label)})", self.home(label), f"equation-{label}")
         if name in ("ref", "numref", "prf:ref"):
-            kind = {"ex": "Exercise", "fig": "Fig."}.get(label.split("-")[0], "")
-            number = f"{kind} {self.number(label)}".strip()
+            number = f"{self.known(self.labels.kinds, label)} {self.number(label)}"
             return self.linked(shown.replace("{number}", number).replace("%s", number) or number, self.home(label), label)
         if name == "doc":
             page = label.removeprefix("/").removesuffix(".ipynb") if "/" in label else f"chapters/{label}"
