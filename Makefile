@@ -10,7 +10,8 @@ TORCH_INDEX ?=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test nbval versions noise chapters lesson fold lab bench mutants address lock install clean
+.PHONY: help book test nbval versions noise chapters lesson fold lab plain clean-outputs bench mutants address lock \
+    install clean
 
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --retries 2
@@ -25,6 +26,7 @@ help:
 ## make book               build the book and say which page to open
 book: $(STAMP)
 	$(PY) book/run.py --pages
+	@$(PY) book/plain.py _build/html/plain
 	@echo "Open $(CURDIR)/_build/html/index.html"
 
 ## make test               the unit tests, the book's tests, and every chapter against its committed outputs
@@ -53,7 +55,15 @@ noise:
 
 ## make lab                JupyterLab on the chapters
 lab: $(STAMP)
-	$(PY) -m jupyterlab chapters
+	$(PY) book/lab.py
+
+## make plain              the chapters without MyST, for Colab, GitHub and VS Code, in _build/plain
+plain: $(STAMP)
+	$(PY) book/plain.py
+
+## make clean-outputs      undo what reading and running left in the chapters; keep what was edited
+clean-outputs:
+	@$(PYTHON) book/clean.py
 
 ## make chapters           run every chapter again and keep its outputs; BUDGET=cpu (the default) or gpu
 chapters: $(STAMP)

@@ -25,12 +25,12 @@
 
   const treat = {
     cite: (node) => {
-      const work = known.works[node.label];
-      if (work) become(node, { type: "abbreviation", title: work.title, children: [text(work.text)] });
+      const [cited, title] = known.works[node.label] ?? [];
+      if (cited) become(node, { type: "abbreviation", title, children: [text(cited)] });
     },
-    crossReference: (node, own) => {
+    crossReference: (node, slug) => {
       const id = node.identifier;
-      if (!own.has(id) && numbers[id])
+      if (numbers[id] && homes[id] !== slug)
         become(node, link(`/chapters/${homes[id]}.ipynb`, id.startsWith("eq-") ? `(${numbers[id]})` : numbers[id]));
     },
     link: (node) => {
@@ -43,6 +43,9 @@
       node.value = spelt(node.value);
       node.enumerated = node.identifier in numbers;
     },
+    html: (node) => {
+      if (/^\s*<!--[^]*-->\s*$/.test(node.value)) become(node, { type: "comment", value: "" });
+    },
     inlineMath: (node) => (node.value = spelt(node.value)),
     mystRole: (node) => {
       if (node.name === "chapter" && node.value) become(node, { type: "span", children: chapters(node) });
@@ -51,37 +54,37 @@
   const spelt = (maths) =>
     maths.replace(macro, (_, script, name) => (script ? `${script}{${known.macros[name]}}` : known.macros[name]));
 
-  const walk = (node, own) => {
+  const walk = (node, slug) => {
     if (numbers[node.identifier] && node.type !== "crossReference") node.enumerator = numbers[node.identifier];
-    treat[node.type]?.(node, own);
-    node.children?.forEach((child) => walk(child, own));
+    treat[node.type]?.(node, slug);
+    node.children?.forEach((child) => walk(child, slug));
   };
 
-  // The cells of jupyterlab-myst share a prototype, which can be had only from one of them.
-  const teach = (panel) => {
-    const cells = () => panel.content.widgets.filter((cell) => cell.updateFragmentMDAST);
-    const first = cells()[0];
-    if (!first) return;
-    const prototype = Object.getPrototypeOf(first);
-    if (prototype.knowsLabels) return;
-    prototype.knowsLabels = true;
+  const taught = new Set();
+  const teach = (cell) => {
+    const prototype = Object.getPrototypeOf(cell);
+    if (taught.has(prototype) || !prototype.updateFragmentMDAST) return;
+    taught.add(prototype);
     const parse = prototype.updateFragmentMDAST;
     prototype.updateFragmentMDAST = async function () {
       await parse.call(this);
-      const path = this.parent?.parent?.context?.path ?? "";
-      const slug = path.split("/").pop().replace(/\.ipynb$/, "");
-      const own = new Set(Object.keys(homes).filter((id) => homes[id] === slug));
-      walk(this._fragmentMDAST, own);
+      const slug = this.parent.parent.context.path.split("/").pop().replace(/\.ipynb$/, "");
+      walk(this._fragmentMDAST, slug);
     };
-    Promise.all(cells().map((cell) => cell.updateFragmentMDAST())).then(() => first.render());
   };
 
+  // The class of jupyterlab-myst's cells can be had only from one of them, so the first is taken as it is made.
   const extension = (notebook) => ({
     id: "__NAME__:plugin",
     autoStart: true,
-    requires: [notebook.INotebookTracker],
-    activate: (app, tracker) => {
-      tracker.widgetAdded.connect((_, panel) => panel.context.ready.then(() => teach(panel)));
+    requires: [notebook.NotebookPanel.IContentFactory],
+    activate: (app, factory) => {
+      const create = factory.createMarkdownCell;
+      factory.createMarkdownCell = function (options) {
+        const cell = create.call(this, options);
+        teach(cell);
+        return cell;
+      };
     },
   });
 
@@ -89,7 +92,7 @@
   const module = async () => {
     const versions = Object.values(shared["@jupyterlab/notebook"]);
     const notebook = (await versions[0].get())();
-    return () => ({ default: extension(notebook) });
+    return () => ({ __esModule: true, default: extension(notebook) });
   };
   window._JUPYTERLAB = window._JUPYTERLAB ?? {};
   window._JUPYTERLAB["__NAME__"] = { init: (scope) => void (shared = scope), get: module };

@@ -1,6 +1,6 @@
 """Opens JupyterLab on the chapters, with a small extension that tells jupyterlab-myst what a label stands for.
 
-jupyterlab-myst reads one notebook at a time: it knows neither the bibliography, nor equations of other chapters, nor
+jupyterlab-myst reads one notebook at a time: it knows neither the bibliography, nor the equations of other chapters, nor
 the book's numbers, nor its TeX commands. The extension, written anew at each start, puts them in as a cell is rendered;
 the notebooks stay as they are.
 """
@@ -17,16 +17,12 @@ NAME = "course-labels"
 
 def table(labels: Labels) -> dict:
     """All that the extension knows."""
-    works = {key: {"text": f"{who}, {year}", "title": title} for key, (who, year, title) in labels.works.items()}
-    chapters = {
-        number: labels.chapter(number)
-        for number in {row["number"] for row in labels.course.plan} | {*labels.course.chapters}
-    }
+    written_or_planned = {row["number"] for row in labels.course.plan} | labels.course.chapters.keys()
     return {
         "numbers": labels.numbers,
         "homes": labels.homes,
-        "works": works,
-        "chapters": chapters,
+        "works": labels.works,
+        "chapters": {number: labels.chapter(number) for number in sorted(written_or_planned)},
         "titles": labels.titles,
         "macros": labels.macros,
     }
@@ -47,11 +43,11 @@ def write(folder: Path, labels: Labels | None = None) -> None:
     (folder / NAME / "package.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
-def command(extensions: Path, *options: str) -> list[str]:
+def command(extensions: Path, *options: str, root: Path = ROOT) -> list[str]:
     """What starts JupyterLab at the chapters, with the whole course below it, since figures stand beside them."""
     return [
         *(sys.executable, "-m", "jupyterlab"),
-        f"--ServerApp.root_dir={ROOT}",
+        f"--ServerApp.root_dir={root}",
         "--LabApp.default_url=/lab/tree/chapters",
         f"--LabApp.extra_labextensions_path={extensions}",
         *options,

@@ -14,7 +14,10 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "book" / "_ext")]
 
+from citations import CourseStyle  # noqa: E402
 from course import Chapter, Course  # noqa: E402
+from pybtex.database import parse_file  # noqa: E402
+from pybtex.richtext import Text  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,18 @@ class Labels:
             name: chapter.slug
             for chapter in self.course.chapters.values()
             for name in [*chapter.equations, *labels(chapter), *filter(None, figures(chapter))]
+        }
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What each label that is no equation's names: "Exercise", "Fig.", "Theorem"."""
+        chapters = self.course.chapters.values()
+        found = {name: "Fig." for chapter in chapters for name in figures(chapter) if name}
+        directives = [directive for chapter in chapters for directive in chapter.directives]
+        return found | {
+            label: name.removeprefix("prf:").removesuffix("-start").capitalize()
+            for name, _, body, _ in directives
+            if (label := option(body, "label"))
         }
 
     @cached_property
@@ -74,14 +89,13 @@ class Labels:
         return f"{number} {planned or chapter.title}", chapter and f"chapters/{chapter.slug}"
 
     @cached_property
-    def works(self) -> dict[str, tuple[str, str, str]]:
-        """Authors, year and title of every entry of the bibliography."""
-        from pybtex.database import parse_file
-
-        entries = parse_file(str(ROOT / "book" / "references.bib"), bib_format="bibtex").entries
-        return {
-            key: (_authors(entry), entry.fields.get("year", "n.d."), _title(entry)) for key, entry in entries.items()
-        }
+    def works(self) -> dict[str, tuple[str, str]]:
+        """How the book cites every entry of the bibliography, "Uria et al., 2016", and its title."""
+        style = CourseStyle()
+        entries = style.sort(parse_file(str(ROOT / "book" / "references.bib"), bib_format="bibtex").entries.values())
+        titles = [str(Text.from_latex(entry.fields["title"])) for entry in entries]
+        cited = zip(style.format_labels(entries), titles, strict=True)
+        return dict(zip((entry.key for entry in entries), cited, strict=True))
 
 
 def short(chapter: Chapter) -> str:
@@ -119,17 +133,3 @@ def option(body: str, key: str) -> str | None:
     """The value of `:key: value` at a directive's head."""
     found = re.search(rf"\A(?:\s*:[\w-]+:.*\n)*?\s*:{key}:[ \t]*(\S.*)$", body, re.MULTILINE)
     return found and found[1].strip()
-
-
-def _authors(entry) -> str:
-    people = entry.persons.get("author") or entry.persons.get("editor") or []
-    names = [" ".join(map(str, [*person.rich_prelast_names, *person.rich_last_names])) for person in people]
-    if len(names) > 2:
-        return f"{names[0]} et al."
-    return " & ".join(names) or _title(entry)
-
-
-def _title(entry) -> str:
-    from pybtex.richtext import Text
-
-    return str(Text.from_latex(entry.fields.get("title", entry.key)))

@@ -1,7 +1,7 @@
 """Builds the plain edition: every chapter for readers that know no MyST, as Colab, GitHub and VS Code: `make plain`.
 
 References become numbers, with links into the published book once the repository has an address; directives become
-headings, block quotes and `<details>`; the code and its outputs stay. What the book folds is folded for Colab too.
+headings, block quotes and `<details>`; the code and its outputs stay. Cells that the book folds are folded for Colab too.
 """
 
 import argparse
@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from address import is_first_cell
-from labels import ROOT, Chapter, Course, Labels, option, source
+from course import Chapter, Course, source
+from folds import proof_summary
+from labels import ROOT, Labels, option  # and so finds what the extension of Sphinx knows
+from lesson import fold
 
-COMMENT = re.compile(r"[ \t]*<!--.*?-->[ \t]*\n?", re.DOTALL)
+COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*(?:\n|\Z)|[ \t]*<!--.*?-->", re.DOTALL | re.MULTILINE)
 DIRECTIVE = re.compile(r"(:{3,}|`{3,}|~{3,})\{([\w:-]+)\}[ \t]*(.*)")
 CODE = re.compile(r"\s*(`{3,}|~{3,})")
 TOKEN = re.compile(
@@ -31,7 +34,7 @@ TOKEN = re.compile(
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
 NOTES = {"note", "tip", "important", "warning", "caution", "attention", "hint", "seealso", "danger", "error"}
-FOLDED = {"proof": "Proof", "solution": "Solution", "hide-cell": "Preparation", "hide-input": "Code"}
+FOLDED = {"solution": "Solution", "hide-cell": "Code that the next cells use", "hide-input": "Code"}
 
 
 class Edition:
@@ -58,7 +61,7 @@ class Edition:
             return
         if cell["cell_type"] == "code" and (title := folded(cell)):
             cell["source"] = f"#@title {title}\n{source(cell)}"
-            cell["metadata"] |= {"cellView": "form", "jupyter": {"source_hidden": True}}
+            cell = fold(cell)
         yield cell
         if figure := cell["metadata"].get("mystnb", {}).get("figure"):
             caption = self.caption(figure.get("name"), self.inline(figure["caption"]))
@@ -95,8 +98,7 @@ class Edition:
         if name == "eq":
             return self.linked(f"({self.number(label)})", self.home(label), f"equation-{label}")
         if name in ("ref", "numref", "prf:ref"):
-            kind = {"ex": "Exercise", "fig": "Fig."}.get(label.split("-")[0], "")
-            number = f"{kind} {self.number(label)}".strip()
+            number = f"{self.known(self.labels.kinds, label)} {self.number(label)}"
             return self.linked(
                 shown.replace("{number}", number).replace("%s", number) or number, self.home(label), label
             )
@@ -110,11 +112,9 @@ class Edition:
                 self.linked(number if brief else title if page else f"{title} (to come)", page)
                 for number, title, page in chapters
             )
-        if name in ("cite", "cite:p", "cite:t"):
+        if name == "cite":
             works = [self.known(self.labels.works, key.strip()) for key in label.split(",")]
-            form = "{} ({})" if name == "cite:t" else "{}, {}"
-            cited = [self.linked(form.format(*work[:2]), "book/bibliography") for work in works]
-            return "; ".join(cited) if name == "cite:t" else f"[{'; '.join(cited)}]"
+            return f"({'; '.join(self.linked(cited, 'book/bibliography') for cited, _ in works)})"
         raise ValueError(f"chapters/{self.chapter.slug}: the plain edition knows no role {{{name}}}")
 
     def reference(self, shown: str, file: str | None, anchor: str | None) -> str:
@@ -164,7 +164,13 @@ class Edition:
         text = self.blocks(body[len(options) :].strip())
         if name in ("dropdown", "solution") or "dropdown" in (option(options, "class") or ""):
             return details("Solution" if name == "solution" else argument or name.capitalize(), text)
-        if name == "exercise":
+        if name == "correction":
+            return quoted("**A common mistake**", re.sub(r"^Check:.*$", "", text, flags=re.MULTILINE).strip())
+        if name in ("exercise-end", "solution-end"):
+            return ""
+        if name == "solution-start":
+            return "**Solution**"
+        if name in ("exercise", "exercise-start"):
             return f"### {self.counted('exercise', 'Exercise', option(options, 'label'))}. {argument}\n\n{text}"
         if name == "figure":
             return (
@@ -217,27 +223,14 @@ def quoted(title: str, text: str) -> str:
 
 def folded(cell: dict) -> str | None:
     """The line that stands for a folded cell; None if the cell stands open."""
-    tag = next((tag for tag in FOLDED if tag in cell["metadata"].get("tags", [])), None)
-    if tag == "proof":
-        return proved(cell["outputs"])
-    if tag == "hide-input" and is_first_cell(source(cell)):
+    tags = cell["metadata"].get("tags", [])
+    if "proof" in tags:
+        return proof_summary(cell["outputs"])
+    if "hide-input" in tags and is_first_cell(source(cell)):
         return "Setup"
-    if tag == "hide-input" and any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+    if "hide-input" in tags and any("image/png" in output.get("data", {}) for output in cell["outputs"]):
         return "The figure's code"
-    return tag and FOLDED[tag]
-
-
-def proved(outputs: list[dict]) -> str:
-    """What a proof cell has shown, in one line."""
-    texts = ["".join(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in outputs]
-    ways = sum(line.startswith("✓") for text in texts for line in text.splitlines())
-    rejected = {id for o in outputs for id in o.get("metadata", {}).get("dgmlib", {}).get("rejects", [])}
-    told = f"✓ checked {many(ways, 'way')}" if ways else FOLDED["proof"]
-    return told + (f", rejects {many(len(rejected), 'known mistake')}" if rejected else "")
-
-
-def many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return next((FOLDED[tag] for tag in tags if tag in FOLDED), None)
 
 
 def write(folder: Path, labels: Labels | None = None) -> None:
