@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dgmlib.core import (
     checked,
+    distances,
     need_between,
     need_count,
     need_finite,
@@ -246,8 +247,7 @@ class IndexCode:
     def encode(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch 1"]:
         """The number, from 0, of the nearest example. Implements :eq:`eq-ae-index`. Raises ValueError (shape, NaN)."""
         need_finite("x", need_like("x", x, self.examples))
-        distance = torch.cdist(x, self.examples, compute_mode="donot_use_mm_for_euclid_dist")
-        return distance.argmin(1, keepdim=True).to(x.dtype)
+        return distances(x, self.examples).argmin(1, keepdim=True).to(x.dtype)
 
     @checked
     def decode(self, z: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch d"]:

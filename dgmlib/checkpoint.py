@@ -9,11 +9,16 @@ import json
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock: there, two runs on one file go unnoticed
+    fcntl = None
 
 from dgmlib.core import checked
 
@@ -267,6 +272,51 @@ def replace_file(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+class Alone:
+    """Holds a checkpoint's lock, so that no second run writes to the same file. The system lets go of it with us.
+
+    Raises OSError where another run holds it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Alone(Path(folder) / "run.safetensors"):
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['run.safetensors.lock']
+    """
+
+    @checked
+    def __init__(self, path: Path | None):
+        self.path, self.file = path, None
+
+    def __enter__(self) -> None:
+        if self.path is None or fcntl is None:
+            return
+        lock = self.path.with_name(self.path.name + ".lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while self.file is None or not _same_file(self.file, lock):  # the last holder removes it when it ends
+                self.file = open(lock, "w")
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.file.close()
+            raise OSError(
+                f"checkpoint {self.path} belongs to a run that goes on (it holds {lock.name}), expected one run a file"
+            ) from error
+        except OSError:  # a folder that cannot be written: the first checkpoint will say so
+            self.file = None
+
+    def __exit__(self, *_: Any) -> None:
+        if self.file is not None:
+            Path(self.file.name).unlink(missing_ok=True)
+            self.file.close()
+
+
+def _same_file(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 class GlobalGenerators:

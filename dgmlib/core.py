@@ -638,9 +638,7 @@ def need_one_dtype(**tensors: Tensor) -> None:
     """
     (first, like), *_ = tensors.items()
     for name, x in tensors.items():
-        if x.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{name} has dtype {x.dtype}, expected torch.float32 or torch.float64")
-        if x.dtype != like.dtype:
+        if need_precise(name, x).dtype != like.dtype:
             raise TypeError(f"{name} has dtype {x.dtype}, expected {like.dtype} like {first}")
 
 
@@ -669,6 +667,23 @@ def need_unit(name: str, u: Tensor) -> Tensor:
     if can_read(u) and not ((u >= 0) & (u < 1)).all():
         raise ValueError(f"{name} reaches from {u.min():.3g} to {u.max():.3g}, expected numbers in [0, 1)")
     return u
+
+
+# --- distances ------------------------------------------------------------------------------------------------------
+
+
+@checked
+def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """|x_i - y_j| from the differences themselves: exactly 0 between a point and its copy. In float32 at least.
+
+    The faster way, by an inner product and expanded squares, gives copies distances above 0. NaN and infinity in a
+    point pass to its distances.
+
+    >>> distances(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[5.0, 0.0]]
+    """
+    wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return torch.cdist(x.to(wide), y.to(wide), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 # --- bounded memory -------------------------------------------------------------------------------------------------

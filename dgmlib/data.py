@@ -251,11 +251,13 @@ class Batches(Iterator[tuple[Tensor, ...]]):
     a function of one number, drawn from `generator` at the start: it owes nothing to noise drawn later, it is the same
     wherever the tensors live, and `state_dict` is that number and the count of batches. In data-parallel training
     `batch_size` is the global one: processes whose generators have the same seed draw the same batch, and each yields
-    its share.
+    its share. `len` is the number of batches in which an epoch begins and ends.
 
     Raises: TypeError (no tensor), ValueError (lengths or devices differ, or a batch larger than the set).
 
     >>> batches = Batches(torch.arange(6), batch_size=3)
+    >>> len(batches)
+    2
     >>> sorted(torch.cat([*next(batches), *next(batches)]).tolist())  # an epoch
     [0, 1, 2, 3, 4, 5]
     >>> state = batches.state_dict()
@@ -280,6 +282,9 @@ class Batches(Iterator[tuple[Tensor, ...]]):
         self.seed = int(torch.randint(2**31, (), generator=generator, device=device))
         self.drawn = 0
         self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // self.batch_size)
 
     def __next__(self) -> tuple[Tensor, ...]:
         epoch, first = divmod(self.drawn * self.batch_size, len(self.tensors[0]))

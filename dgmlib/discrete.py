@@ -19,6 +19,7 @@ from dgmlib.core import (
     by_blocks,
     can_read,
     checked,
+    distances,
     need_between,
     need_count,
     need_finite,
@@ -26,7 +27,6 @@ from dgmlib.core import (
     need_like,
     need_shape,
 )
-from dgmlib.metrics import distances
 from dgmlib.nets import Residual
 from dgmlib.transformer import CausalTransformer
 

@@ -16,24 +16,10 @@ from torch.nn import functional as F
 
 from dgmlib import data
 from dgmlib.classifier import load_classifier, unit_scale
-from dgmlib.core import checked, need_between, need_count, need_finite, need_levels, need_pixels
+from dgmlib.core import checked, distances, need_between, need_count, need_finite, need_levels, need_pixels
 from dgmlib.divergences import kl_divergence
 
 BLOCK = 2**24  # distances held at a time: 64 MiB in float32
-
-
-@checked
-def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """|x_i - y_j| from the differences themselves: exactly 0 between a point and its copy. In float32 at least.
-
-    The faster way, by an inner product and expanded squares, gives copies distances above 0. NaN and infinity in a
-    point pass to its distances.
-
-    >>> distances(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
-    [[5.0, 0.0]]
-    """
-    wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-    return torch.cdist(x.to(wide), y.to(wide), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @checked

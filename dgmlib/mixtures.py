@@ -1,26 +1,30 @@
 """Mixtures and the EM algorithm: a law with a hidden cause, climbed by filling the cause in (chapter 06)::
 
-    start = gaussians(x, kmeans_plus_plus(x, 10), covariance="full", floor=1e-3)
+    start = gaussians(x, 10, covariance="full", floor=1e-3)
     mixture, climb = expectation_maximisation(start, x)
 
-A mixture knows its `log_joint(x)`, log p(z = k) + log p(x | z = k), and its own M step, `maximised(x, counts)`; all
-else they share. Factor analysis, whose hidden cause is a vector, has its step at the end.
+A mixture is a module, whose numbers EM replaces. It knows its `log_joint(x)`, log p(z = k) + log p(x | z = k), and its
+own M step, `maximised(x, counts)`; all else they share. Factor analysis, whose hidden cause is a vector, has its step
+at the end.
 
 `python -m dgmlib.mixtures --data binarized_mnist` fits a mixture of coins, judges it exactly and saves; it resumes.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmlib.core import (
     Density,
     bernoulli,
+    can_read,
     checked,
+    distances,
     need_between,
     need_count,
     need_finite,
@@ -172,6 +176,36 @@ def expectation_maximisation(
 
 
 @checked
+def best_of(
+    start: Callable[[], "Mixture"],
+    x: Float[Tensor, "n d"],
+    n_init: int = 10,
+    *,
+    data_weights: Float[Tensor, " n"] | None = None,
+    n_steps: int = 100,
+    tol: float = 1e-3,
+) -> tuple["Mixture", Climb]:
+    """The highest of `n_init` climbs of `expectation_maximisation`, each from a `start()` of its own.
+
+    A climb that is refused, as one in which a component collapses, is left out; if all are, the last refusal is raised.
+
+    >>> x = torch.tensor([[0.0], [1.0], [10.0], [11.0], [20.0], [21.0]])
+    >>> mixture, climb = best_of(lambda: gaussians(x, 3, floor=0.01), x)
+    >>> mixture.means.flatten().sort().values.round(decimals=3).tolist()
+    [0.5, 10.5, 20.5]
+    """
+    climbs: list[tuple[Mixture, Climb]] = []
+    for _ in range(need_count("n_init", n_init)):
+        try:
+            climbs.append(expectation_maximisation(start(), x, data_weights=data_weights, n_steps=n_steps, tol=tol))
+        except ValueError as error:
+            refusal = error
+    if not climbs:
+        raise refusal
+    return max(climbs, key=lambda found: float(found[1].objective[-1]))
+
+
+@checked
 def kmeans_plus_plus(
     x: Float[Tensor, "n d"], k: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "k d"]:
@@ -215,7 +249,7 @@ def kmeans(
     need_finite("means", need_like("means", means, x))
     label = torch.full((len(x),), -1, device=x.device)
     for _ in range(need_count("n_steps", n_steps)):
-        before, label = label, torch.cdist(x, means, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        before, label = label, distances(x, means).argmin(1)
         if torch.equal(before, label):
             break
         one_hot = F.one_hot(label, len(means)).to(x.dtype)
@@ -236,8 +270,10 @@ def _need_counts(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     return size, size / size.sum()
 
 
-class Mixture(Density):
+class Mixture(nn.Module, Density):
     """sum_k w_k p_k(x): what all mixtures share. `weights` (k,), probabilities of the cause.
+
+    The numbers are buffers: they move with `.to`, and `state_dict` holds them.
 
     >>> mixture = Bernoullis(torch.tensor([0.5, 0.5]), torch.tensor([[1.0], [0.5]]))
     >>> isinstance(mixture, Mixture), round(mixture.log_prob(torch.ones(1, 1)).exp().item(), 4)
@@ -294,45 +330,57 @@ class Gaussians(Mixture):
         covariance: str = "full",
         floor: float = 0.0,
     ):
-        self.weights = need_probabilities("weights", weights)
-        self.means = need_finite("means", need_like("means", need_precise("means", means), weights))
+        super().__init__()
         self.k, self.d = k, d = means.shape
         shapes = dict(zip(COVARIANCES, ((k, d, d), (d, d), (k, d), (k,)), strict=True))
         self.covariance = need_option("covariance", covariance, COVARIANCES)
-        need_shape("covs", need_finite("covs", need_like("covs", covs, means)), shapes[covariance])
-        self.floor, matrices = need_between("floor", floor, 0.0, math.inf), covariance in ("full", "tied")
-        self.covs = covs = floored(covs, floor, matrices=matrices)
-        # p_k's whitening maps, and minus half its log-determinant: all that log_joint needs of the covariances.
-        if matrices:
+        need_shape(
+            "covs", need_finite("covs", need_like("covs", covs, need_like("means", means, weights))), shapes[covariance]
+        )
+        self.floor = need_between("floor", floor, 0.0, math.inf)
+        self.register_buffer("weights", weights)
+        self.register_buffer("means", means)
+        self.register_buffer("covs", floored(covs, floor, matrices=covariance in ("full", "tied")))
+        self._prepare()
+        self.register_load_state_dict_post_hook(_prepare_again)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "Gaussians":  # what `.to` and its kin come down to
+        super()._apply(*args, **kwargs)._prepare()
+        return self
+
+    def _prepare(self) -> None:
+        """Each component's whitening map and minus half its log-determinant: what log_joint needs of the numbers."""
+        need_probabilities("weights", self.weights)
+        need_finite("means", need_precise("means", self.means))
+        covs, d = self.covs, self.d
+        if self.covariance in ("full", "tied"):
             chol, failed = torch.linalg.cholesky_ex(covs)
             eye = torch.eye(d, dtype=covs.dtype, device=covs.device)
             self._whiten = torch.linalg.solve_triangular(chol, eye.expand_as(chol), upper=False).mT
             half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         else:
-            failed, self._whiten = covs <= 0, covs.rsqrt()
-            half_log_det = covs.log().sum(-1) / 2 if covariance == "diagonal" else covs.log() * d / 2
+            failed = covs <= 0
+            half_log_det = covs.log().sum(-1) / 2 if self.covariance == "diagonal" else covs.log() * d / 2
         if failed.any() or not half_log_det.isfinite().all():
             raise ValueError(
-                f"covs has a singular {covariance} covariance: a component has collapsed, expected positive definite "
-                "ones (a floor above 0 keeps them so)"
+                f"covs has a singular {self.covariance} covariance: a component has collapsed, expected positive "
+                "definite ones (a floor above 0 keeps them so)"
             )
-        self._log_norm = (self.weights.log() - half_log_det - d / 2 * LOG_2PI).expand(k)
+        self._log_norm = (self.weights.log() - half_log_det - d / 2 * LOG_2PI).expand(self.k)
 
     @checked
     def log_joint(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log w_k + log N(x; mean_k, cov_k). Implements :eq:`eq-mix-gaussians`. Raises ValueError (shape, NaN)."""
         need_finite("x", need_like("x", x, self.means))
-        # By differences from each mean, never by x^2 - 2 x mean + mean^2, whose terms cancel far from the origin.
-        if self.covariance == "spherical":
-            distance = torch.cdist(x, self.means, compute_mode="donot_use_mm_for_euclid_dist").square() / self.covs
+        if self.covariance == "full":
+            offsets = ((x - mean) @ whiten for mean, whiten in zip(self.means, self._whiten, strict=True))
+            distance = torch.stack([torch.linalg.vecdot(offset, offset) for offset in offsets]).T
         elif self.covariance == "tied":  # whitened from one centre for all, for which single precision is too coarse
             centre, whiten = self.means.double().mean(0), self._whiten.double()
-            scaled, means = ((points.double() - centre) @ whiten for points in (x, self.means))
-            distance = torch.cdist(scaled, means, compute_mode="donot_use_mm_for_euclid_dist").square().to(x.dtype)
+            distance = distances((x.double() - centre) @ whiten, (self.means.double() - centre) @ whiten).square()
+            distance = distance.to(x.dtype)
         else:
-            offsets = ((x - mean, whiten) for mean, whiten in zip(self.means, self._whiten, strict=True))
-            offsets = (offset @ whiten if self.covariance == "full" else offset * whiten for offset, whiten in offsets)
-            distance = torch.stack([torch.linalg.vecdot(offset, offset) for offset in offsets]).T
+            distance = _scaled_squares(x, self.means, 1 / self.covs.view(self.k, -1))
         return distance.mul(-0.5).add_(self._log_norm)
 
     @checked
@@ -347,21 +395,27 @@ class Gaussians(Mixture):
         alive = size > 0
         share = counts / size.clamp(min=torch.finfo(x.dtype).tiny)  # of each component's data, sums to 1
         centre = x.mean(0)
-        means = torch.where(alive[:, None], centre + share.T @ (x - centre), self.means)
-        if self.covariance == "tied":
+        offset = x - centre
+        means = torch.where(alive[:, None], centre + share.T @ offset, self.means)
+        if self.covariance in ("diagonal", "spherical"):
+            squares, shift = share.T @ offset.square(), (means - centre).square()
+            variances = squares - shift  # unless these cancel, as in a narrow component among far ones
+            if not can_read(x) or (squares > variances / _loss(x.dtype))[alive].any():
+                variances = torch.stack([s @ (x - mean).square() for mean, s in zip(means, share.T, strict=True)])
+            covs = variances if self.covariance == "diagonal" else variances.mean(1)
+            covs = torch.where(alive.view(-1, *[1] * (covs.ndim - 1)), covs, self.covs)
+        elif self.covariance == "tied":
             covs = sum(w * self._scatter(x, mean, s) for w, mean, s in zip(weights, means, share.T, strict=True))
         else:
             covs = torch.stack([self._scatter(x, mean, s) for mean, s in zip(means, share.T, strict=True)])
-            covs = torch.where(alive.view(-1, *[1] * (covs.ndim - 1)), covs, self.covs)
+            covs = torch.where(alive[:, None, None], covs, self.covs)
         return Gaussians(weights, means, covs, covariance=self.covariance, floor=self.floor)
 
-    def _scatter(self, x: Tensor, mean: Tensor, share: Tensor) -> Tensor:
-        """The weighted covariance about `mean`, in the form of this kind."""
+    @staticmethod
+    def _scatter(x: Tensor, mean: Tensor, share: Tensor) -> Tensor:
+        """The weighted covariance about `mean`."""
         offset = x - mean
-        if self.covariance in ("full", "tied"):
-            return (offset * share[:, None]).T @ offset
-        variances = share @ offset.square_()
-        return variances if self.covariance == "diagonal" else variances.mean()
+        return (offset * share[:, None]).T @ offset
 
     def full_covs(self) -> Float[Tensor, "k d d"]:
         """Every component's covariance as a matrix, whatever the kind."""
@@ -376,6 +430,35 @@ class Gaussians(Mixture):
         noise = torch.randn(n, self.d, generator=generator, dtype=self.means.dtype, device=self.means.device)
         chol = torch.linalg.cholesky(self.full_covs())
         return self.means[component] + torch.einsum("nij,nj->ni", chol[component], noise)
+
+
+def _prepare_again(mixture: Gaussians, _: Any) -> None:
+    mixture._prepare()
+
+
+def _loss(dtype: torch.dtype) -> float:
+    """How small a difference may be beside its terms: a third of the digits may cancel."""
+    return torch.finfo(dtype).eps ** (1 / 3)
+
+
+def _scaled_squares(x: Tensor, means: Tensor, precisions: Tensor) -> Float[Tensor, "n k"]:
+    """sum_i (x_i - mean_ki)^2 precision_ki, where `precisions` is (k, d), or (k, 1) for one in all directions.
+
+    By the products x^2 - 2 x mean + mean^2 about the data's centre, in double precision; by the differences themselves
+    where these products could cancel: small variances, far apart.
+    """
+    if can_read(x):
+        centre = x.double().mean(0)
+        scaled, about, points = precisions.double(), means.double() - centre, x.double() - centre
+        reach = torch.maximum(points.abs().amax(0), about.abs()).square()
+        if (reach * scaled).sum(1).max() * _loss(torch.float64) < 1:
+            squares = points.square() if scaled.shape[1] == x.shape[1] else points.square().sum(1, keepdim=True)
+            distance = torch.addmm(squares @ scaled.T, points, (about * scaled).T, alpha=-2)
+            return distance.add_((about.square() * scaled).sum(1)).clamp_(min=0).to(x.dtype)
+    if precisions.shape[1] < x.shape[1]:
+        return distances(x, means).square() * precisions.T
+    parts = (((x - mean) * scale.sqrt()).square().sum(1) for mean, scale in zip(means, precisions, strict=True))
+    return torch.stack(list(parts)).T
 
 
 @checked
@@ -400,17 +483,23 @@ def floored(covs: Float[Tensor, "*shape"], floor: float, *, matrices: bool) -> F
 
 @checked
 def gaussians(
-    x: Float[Tensor, "n d"], means: Float[Tensor, "k d"], *, covariance: str = "full", floor: float = 0.0
+    x: Float[Tensor, "n d"],
+    means: Float[Tensor, "k d"] | int,
+    *,
+    covariance: str = "full",
+    floor: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> Gaussians:
     """A start for EM: each row given to its nearest mean by `kmeans`, then one M step.
 
-    Raises ValueError (shapes, `covariance`, a cluster with a singular covariance while floor = 0).
+    A number in place of `means` has `kmeans_plus_plus` draw so many, with `generator`. Raises ValueError (shapes,
+    `covariance`, a cluster with a singular covariance while floor = 0).
 
     >>> start = gaussians(torch.tensor([[0.0], [2.0], [8.0]]), torch.tensor([[0.0], [9.0]]), covariance="tied")
     >>> start.means.tolist(), start.weights.double().round(decimals=4).tolist()
     ([[1.0], [8.0]], [0.6667, 0.3333])
     """
-    means, label = kmeans(x, means)
+    means, label = kmeans(x, means if isinstance(means, Tensor) else kmeans_plus_plus(x, means, generator=generator))
     k, d = means.shape
     eye = torch.eye(d, dtype=x.dtype, device=x.device)
     units = {"full": eye.expand(k, d, d), "tied": eye, "diagonal": eye[:1].new_ones(k, d), "spherical": x.new_ones(k)}
@@ -437,8 +526,9 @@ class Bernoullis(Mixture):
 
     @checked
     def __init__(self, weights: Float[Tensor, " k"], probs: Float[Tensor, "k d"], *, prior_counts: float = 0.0):
-        self.weights = need_probabilities("weights", need_precise("weights", weights))
-        self.probs = need_finite("probs", need_like("probs", probs, weights))
+        super().__init__()
+        self.register_buffer("weights", need_probabilities("weights", need_precise("weights", weights)))
+        self.register_buffer("probs", need_finite("probs", need_like("probs", probs, weights)))
         need_between("the smallest of probs", probs.min().item(), 0.0, 1.0)
         need_between("the largest of probs", probs.max().item(), 0.0, 1.0)
         self.prior_counts = need_between("prior_counts", prior_counts, 0.0, math.inf)

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +33,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock: there, two runs on one file go unnoticed
-    fcntl = None
-
 from dgmlib.checkpoint import (
+    Alone,
     GlobalGenerators,
     Identity,
     leaves_of,
@@ -191,11 +187,15 @@ class gradient_step:
         batch = (batch,) if isinstance(batch, Tensor) else tuple(batch)
         self.optimizer.zero_grad(set_to_none=True)
         world = data_parallel()[1]
-        rows = _global_rows(batch) if world > 1 else None
-        with global_batch(rows):
-            # DistributedDataParallel averages over processes: the sum of a share, times world / rows, makes the mean.
-            values = self._mean_loss(None, *batch) if rows is None else self._distributed()(world / rows, *batch)
+        if world == 1:
+            values = self._mean_loss(None, *batch)
             values["loss"].backward()
+        else:
+            rows = _global_rows(batch)
+            with global_batch(rows):
+                # DistributedDataParallel averages over processes: a share's sum, times world / rows, makes the mean.
+                values = self._distributed()(world / rows, *batch)
+                values["loss"].backward()
         values = {name: value.detach() for name, value in values.items()}
         if self.clip is not None:
             values["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -273,7 +273,10 @@ class History:
         for name, value in _named_numbers("step", values).items():
             steps, scalars = self._pending.setdefault(name, ([], []))
             steps.append(self.step)
-            scalars.append(need_shape(f"{name!r} returned by step", torch.as_tensor(value).detach(), ()))
+            scalar = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+            if scalar.ndim:
+                need_shape(f"{name!r} returned by step", scalar, ())
+            scalars.append(scalar)
 
     def fetch(self) -> None:
         """Read the pending scalars, averaged over processes. Raises FloatingPointError at the first NaN or infinity."""
@@ -316,6 +319,8 @@ def fit(
     evaluate_every: int = 1000,
     state: dict[str, Any] | None = None,
     identity: dict[str, Any] | None = None,
+    patience: int | None = None,
+    watch: str = "loss",
     log_every: int = 50,
     progress: bool = True,
 ) -> History:
@@ -323,7 +328,9 @@ def fit(
 
     `batches` is gone through again whenever it ends; None stands for steps that draw their own examples. `evaluate()`
     returns numbers to log, every `evaluate_every` steps and at the end, and leaves the models in the mode it found.
-    Logged values are read from the device every `log_every` steps: there, a NaN or infinity stops the run.
+    Logged values are read from the device every `log_every` steps: there, a NaN or infinity stops the run. With
+    `patience` the run ends early, once so many evaluations in a row have not lowered the number called `watch`, or not
+    raised it where a minus stands before the name, as in "-accuracy".
 
     With `checkpoint`, a path, the run is saved there every `every` steps and at the end, and when the file is there
     already, `fit` continues it: a run killed at any moment and started again ends bit for bit as the uninterrupted
@@ -356,6 +363,8 @@ def fit(
         raise ValueError(f"n_steps is {n_steps}, expected at most {length}, for which the schedule of step was made")
     for name, value in (("every", every), ("evaluate_every", evaluate_every), ("log_every", log_every)):
         need_count(name, value)
+    if patience is not None and need_count("patience", patience) and evaluate is None:
+        raise ValueError("evaluate is None beside a patience, expected a function that returns numbers to watch")
     state = getattr(step, "state", None) if state is None else state
     if checkpoint is not None and state is None:
         raise ValueError("state is None and step has no .state, expected a dict of what the checkpoint must hold")
@@ -371,7 +380,7 @@ def fit(
     saved = None
     join_processes()
     rank, world = data_parallel()
-    with _Interrupt(enabled=path is not None and world == 1) as interrupt, _Alone(path if rank == 0 else None):
+    with _Interrupt(enabled=path is not None and world == 1) as interrupt, Alone(path if rank == 0 else None):
         try:
             if path is not None and rank == 0:
                 path.with_name(path.name + ".partial").unlink(missing_ok=True)  # of a run that was killed
@@ -386,7 +395,7 @@ def fit(
             quiet = {} if progress and rank == 0 else {"disable": True}  # left out, TQDM_DISABLE decides
             with tqdm(total=n_steps, initial=saved, unit="step", **quiet) as bar:
                 source, started = _endless(batches), time.perf_counter() - history.seconds
-                stop = False
+                stop = patience is not None and _vain(history, watch) >= patience
                 while history.step < n_steps and not stop:
                     values = step(next(source))
                     history.step += 1
@@ -398,10 +407,17 @@ def fit(
                         history.fetch()
                         history.seconds = time.perf_counter() - started
                         bar.set_postfix({name: f"{history[name][-1]:.4g}" for name in values}, refresh=False)
-                    if end or saves:
+                    if end or saves or evaluates:
                         _need_sound_parameters(run["state"])
                     if evaluates:
-                        history.log(_named_numbers("evaluate", evaluate()))
+                        numbers = _named_numbers("evaluate", evaluate())
+                        name = watch.removeprefix("-")
+                        if patience is not None and (name not in numbers or name in values):
+                            came = ", ".join(map(repr, numbers))
+                            raise ValueError(f"watch is {watch!r}, expected one that only evaluate returns, of {came}")
+                        history.log(numbers)
+                        if patience is not None and _vain(history, watch) >= patience:
+                            stop, saves = True, path is not None
                     if saves and rank == 0:
                         save_checkpoint(path, run)
                     if saves:
@@ -415,6 +431,15 @@ def fit(
             dist.all_reduce(torch.zeros(()))  # nobody leaves before the last checkpoint is written
     interrupt.act(f"training stopped after step {history.step}, which {path} holds")
     return history
+
+
+def _vain(history: History, watch: str) -> int:
+    """How many evaluations have come since the best of what is watched."""
+    name, sign = watch.removeprefix("-"), -1 if watch.startswith("-") else 1
+    if name not in history:
+        return 0
+    costs = np.nan_to_num(sign * history[name], nan=math.inf)
+    return len(costs) - 1 - int(costs.argmin())
 
 
 def _named_numbers(name: str, values: Any) -> dict[str, Any]:
@@ -489,42 +514,6 @@ class _Interrupt:
             signal.raise_signal(signal.SIGTERM)
         if self.came is not None:
             raise KeyboardInterrupt(message)
-
-
-class _Alone:
-    """Holds a checkpoint's lock, so that no second run writes to the same file. The system lets go of it with us."""
-
-    def __init__(self, path: Path | None):
-        self.path, self.file = path, None
-
-    def __enter__(self) -> None:
-        if self.path is None or fcntl is None:
-            return
-        lock = self.path.with_name(self.path.name + ".lock")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            while self.file is None or not _same_file(self.file, lock):  # the last holder removes it when it ends
-                self.file = open(lock, "w")
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.file.close()
-            raise OSError(
-                f"checkpoint {self.path} belongs to a run that goes on (it holds {lock.name}), expected one run a file"
-            ) from error
-        except OSError:  # a folder that cannot be written: the first checkpoint will say so
-            self.file = None
-
-    def __exit__(self, *_: Any) -> None:
-        if self.file is not None:
-            Path(self.file.name).unlink(missing_ok=True)
-            self.file.close()
-
-
-def _same_file(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _need_sound_parameters(state: dict[str, Any]) -> None:

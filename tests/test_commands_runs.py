@@ -1,6 +1,7 @@
 """Measured runs: their options, what a checkpoint belongs to, and the result they write."""
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from dgmlib import train
 from dgmlib.commands import runs
 from dgmlib.commands.runs import (
     Clock,
@@ -182,10 +184,26 @@ def test_the_best_judged_weights_are_kept_over_a_resume(tmp_path):
     assert not any(p.requires_grad for p in best.model.parameters())
 
 
-def test_a_run_without_averaged_weights_has_no_best():
+def test_a_run_without_averaged_weights_judges_the_model_itself():
     step, batches = new_run(ema=False)
-    with pytest.raises(ValueError, match="step has no ema, expected a gradient_step with averaged weights to judge"):
-        fit_best(step, batches, 2, lambda model: 0.0, every=1)
+    seen = []
+
+    def score(model):
+        assert not model.training
+        seen.append(model.weight.detach().clone())
+        return [1.0, 2.0, 0.0][len(seen) - 1]
+
+    best = fit_best(step, batches, 6, score, every=2)
+    assert best.score == 2.0 and torch.equal(best.model.weight, seen[1]) and best.model is not step.model
+    assert step.model.training and torch.equal(seen[2], step.model.weight) and not torch.equal(*seen[1:])
+
+
+def test_a_run_without_a_better_model_ends_early_and_silently(monkeypatch, capsys):
+    monkeypatch.setattr(train, "tqdm", functools.partial(train.tqdm, disable=False))
+    step, batches = new_run()
+    scores = iter([1.0, 2.0, 2.0, 0.0, 9.0])
+    best = fit_best(step, batches, 50, lambda model: next(scores), every=5, patience=2, progress=False)
+    assert best.score == 2.0 and step.ema.updates == 20 and capsys.readouterr().err == ""
 
 
 def test_another_identity_is_refused_by_name(tmp_path):

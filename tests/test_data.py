@@ -263,6 +263,9 @@ def test_every_epoch_holds_every_row_once_in_a_fresh_order(rows, size):
     epochs = [stream[i : i + rows] for i in range(0, 3 * size * rows, rows)]
     assert all(sorted(epoch) == list(range(rows)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs[:10]}) > 1
+    afresh = Batches(torch.arange(rows), batch_size=size, generator=rng())
+    seen = [set(itertools.chain(*drawn(afresh, n))) for n in (len(afresh) - 1, 1)]
+    assert len(seen[0]) < rows and seen[0] | seen[1] == set(range(rows))
 
 
 def test_permutations_are_uniform():

@@ -334,9 +334,51 @@ def test_names_may_come_and_go():
     assert history.steps("g").tolist() == [3, 6] and len(history["d"]) == 6
 
 
+def costs(*numbers, name="cost"):
+    """An evaluation that returns these, one after the other."""
+    left = iter(numbers)
+    return lambda: {name: next(left)}
+
+
+def test_a_run_ends_when_what_is_watched_has_not_improved_for_so_many_evaluations():
+    watched = {"evaluate_every": 2, "patience": 2}
+    history = quick(Count(), [1], 99, evaluate=costs(3, 1, 2, 1, 0), watch="cost", **watched)
+    assert history.step == 8 and history["cost"].tolist() == [3, 1, 2, 1]  # a tie is no improvement
+    falling = costs(5, 6, 7, 6, math.nan, 0, name="accuracy")
+    assert quick(Count(), [1], 99, evaluate=falling, watch="-accuracy", **watched).step == 10
+    assert quick(Count(), [1], 5, evaluate=costs(3, 1, 2), watch="cost", **watched).step == 5
+
+
+def test_a_run_out_of_patience_is_saved_and_stays_ended(tmp_path):
+    path = tmp_path / "run.safetensors"
+    ends = []
+    for n_steps in (7, 50, 50):  # the first is cut short before its patience ends
+        step, batches = new_run()
+        history = fit(
+            step, batches, n_steps, checkpoint=path, evaluate=lambda: {"cost": 9.0},
+            evaluate_every=5, patience=3, watch="cost", progress=False,
+        )  # fmt: skip
+        ends.append(history.step)
+    assert ends == [7, 15, 15] and history["cost"].tolist() == [9.0] * 4  # at steps 5, 7, 10, 15
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "sentence"),
     [
+        ((Count(), [1], 2), {"patience": 0}, ValueError, "patience is 0, expected at least 1"),
+        ((Count(), [1], 2), {"patience": 1}, ValueError, "evaluate is None beside a patience, expected a function"),
+        (
+            (Count(), [1], 2),
+            {"patience": 1, "evaluate": lambda: {"cost": 1.0}},
+            ValueError,
+            "watch is 'loss', expected one that only evaluate returns, of 'cost'",
+        ),
+        (
+            (Count(), [1], 2),
+            {"patience": 1, "watch": "-n", "evaluate": lambda: {"n": 1.0}},
+            ValueError,
+            "watch is '-n', expected one that only evaluate returns, of 'n'",
+        ),
         ((Count(), [1], 0), {}, ValueError, "n_steps is 0, expected at least 1"),
         ((Count(), [1], 2), {"every": 0}, ValueError, "every is 0"),
         ((Count(), [1], 2), {"log_every": 0}, ValueError, "log_every is 0"),

@@ -201,19 +201,23 @@ def fit_best(
     every: int,
     checkpoint: str | os.PathLike | None = None,
     identity: dict[str, Any] | None = None,
+    patience: int | None = None,
+    progress: bool = True,
 ) -> Trained:
-    """`fit`, where every `every` steps the averaged weights are judged by `score(model)`, as on validation data.
+    """`fit`, where every `every` steps the model is judged by `score(model)`, as on validation data, and the best kept.
 
-    Raises: as `fit`; ValueError if `step` has no `ema`.
+    The model judged is the averaged one if `step` has an `ema`, else `step.model` itself, in evaluation mode. With
+    `patience` the run ends once so many judgements in a row have brought no higher score. Raises: as `fit`.
     """
-    if step.ema is None:
-        raise ValueError("step has no ema, expected a gradient_step with averaged weights to judge")
-    best, clock = BestModel(step.ema.model), Clock()
+    model = step.model if step.ema is None else step.ema.model
+    best, clock = BestModel(model), Clock()
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:
-        value = score(step.ema.model)
-        best.consider(step.ema.model, value)
+        trains = model.training
+        value = score(model.eval())
+        model.train(trains)
+        best.consider(model, value)
         return {"score": value}
 
     fit(
@@ -226,6 +230,9 @@ def fit_best(
         every=every,
         evaluate=evaluate,
         evaluate_every=every,
+        patience=patience,
+        watch="-score",
+        progress=progress,
     )
     return Trained(best.model, best.score.item(), clock.minutes)
 

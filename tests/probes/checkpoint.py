@@ -22,6 +22,7 @@ CALLS = {
     "leaves_of": (checkpoint.leaves_of, {"state": STATE, "prefix": "x"}),
     "pack": (checkpoint.pack, {"state": STATE}),
     "replace_file": (checkpoint.replace_file, {"path": PATH.with_name("note"), "content": b"x"}),
+    "Alone": (checkpoint.Alone, {"path": PATH}),
     "Identity": (checkpoint.Identity, {"values": {"seed": 0}}),
 }
 UNPROBED = {

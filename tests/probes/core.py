@@ -10,6 +10,7 @@ ANY = {"NaN", "infinite"}  # of which nothing but the shape, the dtype and the d
 CALLS = {
     "randn_like": (core.randn_like, {"x": X, "generator": rng(0)}, {"x": ANY}),
     "rand_like": (core.rand_like, {"x": X, "generator": rng(0)}, {"x": ANY}),
+    "distances": (core.distances, {"x": X, "y": X[:2]}, {key: {"NaN", "infinite"} for key in "xy"}),
     "bernoulli": (core.bernoulli, {"probs": X, "generator": rng(0)}, {"probs": ANY | {"negative"}}),
 }
 REFUSALS = (

@@ -10,7 +10,6 @@ IMAGES = torch.rand(6, 1, 8, 8, generator=rng(2))
 LABELS = torch.arange(12) % 10
 
 CALLS = {
-    "distances": (metrics.distances, {"x": X, "y": Y}, {key: {"NaN", "infinite"} for key in "xy"}),
     "nearest": (metrics.nearest, {"x": X, "points": Y, "k": 2}),
     "class_histogram_kl": (metrics.class_histogram_kl, {"labels": LABELS, "reference": LABELS, "n_classes": 10}),
     "precision_recall": (metrics.precision_recall, {"samples": X, "reference": Y, "k": 3}),

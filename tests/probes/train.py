@@ -17,6 +17,10 @@ def step(batch):
     return {"loss": torch.tensor(1.0)}
 
 
+def evaluate():
+    return {"accuracy": 0.5}
+
+
 CALLS = {
     "EMA": (train.EMA, {"model": MODEL, "decay": 0.9}),
     "EMA.update": (train.EMA(MODEL).update, {"model": MODEL}),
@@ -33,10 +37,12 @@ CALLS = {
             "batches": [(torch.ones(2, 2),)],
             "n_steps": 2,
             "every": 5,
-            "evaluate": dict,
+            "evaluate": evaluate,
             "evaluate_every": 5,
             "state": {},
             "identity": {},
+            "patience": 2,
+            "watch": "accuracy",
             "log_every": 2,
             "progress": False,
         },
