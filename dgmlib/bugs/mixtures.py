@@ -72,7 +72,10 @@ SUBJECTS = (
         _m_step,
         ((X, COUNTS, OLD_MEANS),),
         {
-            "E4-09": edit("for mean, s in zip(means,", "for mean, s in zip(self.means,"),
+            "E4-09": edit(
+                "[self._scatter(x, mean, s) for mean, s in zip(means,",
+                "[self._scatter(x, mean, s) for mean, s in zip(self.means,",
+            ),
             "m-step-unbiased": edit(
                 "(weights, means, covs,", "(weights, means, covs * (size / (size - 1))[:, None, None],"
             ),
