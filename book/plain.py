@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from address import is_first_cell
-from labels import ROOT, Labels, option  # and so finds what the extension of Sphinx knows
-from lesson import fold
-
 from course import Chapter, Course, source
 from folds import proof_summary
+from labels import ROOT, Labels, option  # and so finds what the extension of Sphinx knows
+from lesson import fold
 
 COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*(?:\n|\Z)|[ \t]*<!--.*?-->", re.DOTALL | re.MULTILINE)
 DIRECTIVE = re.compile(r"(:{3,}|`{3,}|~{3,})\{([\w:-]+)\}[ \t]*(.*)")
@@ -100,7 +99,9 @@ class Edition:
             return self.linked(f"({self.number(label)})", self.home(label), f"equation-{label}")
         if name in ("ref", "numref", "prf:ref"):
             number = f"{self.known(self.labels.kinds, label)} {self.number(label)}"
-            return self.linked(shown.replace("{number}", number).replace("%s", number) or number, self.home(label), label)
+            return self.linked(
+                shown.replace("{number}", number).replace("%s", number) or number, self.home(label), label
+            )
         if name == "doc":
             page = label.removeprefix("/").removesuffix(".ipynb") if "/" in label else f"chapters/{label}"
             return self.linked(shown or self.known(self.labels.titles, page), page)
@@ -172,7 +173,9 @@ class Edition:
         if name in ("exercise", "exercise-start"):
             return f"### {self.counted('exercise', 'Exercise', option(options, 'label'))}. {argument}\n\n{text}"
         if name == "figure":
-            return f"{self.image(argument, option(options, 'alt') or '')}\n\n{self.caption(option(options, 'name'), text)}"
+            return (
+                f"{self.image(argument, option(options, 'alt') or '')}\n\n{self.caption(option(options, 'name'), text)}"
+            )
         if name == "admonition":
             return quoted(f"**{argument}**", text)
         if name in NOTES:

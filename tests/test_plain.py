@@ -9,11 +9,10 @@ from pathlib import Path
 import nbformat
 import plain
 import pytest
+from course import Course, read_chapter, source
 from labels import Labels
 from nbconvert import HTMLExporter
 from plain import Edition
-
-from course import Course, read_chapter, source
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = Labels(Course(ROOT))
@@ -103,7 +102,10 @@ def edition(tmp_path):
         ("{chapter}`30` and {chapter}`01 30`", "30 Responsible use, measured (to come) and 01 · 30"),
         ("$$ \\E[x] = 1 $$ (eq-here)", "$$ \\mathbb{E}[x] = 1 \\tag{9.1} $$"),
         ("$$\nx = \\R\n$$ (eq-here)", "$$\nx = \\mathbb{R}\n\\tag{9.1}\n$$"),
-        ("$x^\\R$ and `{eq}` and\n```\n:::{note}\n$\\R$\n```", "$x^{\\mathbb{R}}$ and `{eq}` and\n```\n:::{note}\n$\\R$\n```"),
+        (
+            "$x^\\R$ and `{eq}` and\n```\n:::{note}\n$\\R$\n```",
+            "$x^{\\mathbb{R}}$ and `{eq}` and\n```\n:::{note}\n$\\R$\n```",
+        ),
         ("a <!-- N0-001\nN0-002 -->\nb", "a\nb"),
         (":::{exercise} Why?\n:label: ex-here\n\n★ Say why.\n:::", "### Exercise 9.2. Why?\n\n★ Say why."),
         (
