@@ -58,7 +58,8 @@ def config_at(text: str, url: str) -> str:
     """`_config.yml` with the repository's address and the Colab button, the rest as it was."""
     rest = CONFIG_BLOCKS.sub("", text).rstrip("\n")
     return (
-        f'{rest}\n\nrepository:\n  url: {url}\n  branch: plain # what the button opens: the plain edition\n  path_to_book: ""\n\n'
+        f"{rest}\n\nrepository:\n  url: {url}\n  branch: plain # the plain edition, for the button\n"
+        '  path_to_book: ""\n\n'
         "launch_buttons:\n  colab_url: https://colab.research.google.com\n"
     )
 

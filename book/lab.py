@@ -1,8 +1,8 @@
 """Opens JupyterLab on the chapters, with a small extension that tells jupyterlab-myst what a label stands for.
 
-jupyterlab-myst reads one notebook at a time: it knows neither the bibliography, nor the equations of other chapters, nor
-the book's numbers, nor its TeX commands. The extension, written anew at each start, puts them in as a cell is rendered;
-the notebooks stay as they are.
+jupyterlab-myst reads one notebook at a time: it knows neither the bibliography, nor the equations of other chapters,
+nor the book's numbers, nor its TeX commands. The extension, written anew at each start, puts them in as a cell is
+rendered; the notebooks stay as they are.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Builds the plain edition: every chapter for readers that know no MyST, as Colab, GitHub and VS Code: `make plain`.
 
 References become numbers, with links into the published book once the repository has an address; directives become
-headings, block quotes and `<details>`; the code and its outputs stay. Cells that the book folds are folded for Colab too.
+headings, block quotes and `<details>`; code and outputs stay, and the cells that the book folds have a title for Colab.
 """
 
 import argparse

@@ -9,11 +9,10 @@ from pathlib import Path
 import nbformat
 import plain
 import pytest
+from course import Course, read_chapter, source
 from labels import Labels
 from nbconvert import HTMLExporter
 from plain import Edition
-
-from course import Course, read_chapter, source
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = Labels(Course(ROOT))
