@@ -140,7 +140,7 @@ def test_the_page_of_the_museum_holds_every_entry_and_no_private_name(museum_pag
     page = re.sub(r"^```diff\n.*?^```\n", "", museum_page, flags=re.M | re.S)
     index, entries = page.split("(museum-01)=", 1)
     assert not re.search(r"<lambda>|<locals>|\b_\w+|dgmlib\.bugs", re.sub(r"\\_", " ", page).replace("{py:obj}", ""))
-    for name, subject in subjects().items():
+    for name in subjects():
         assert f"](#museum-{name})" in index and f"(museum-{name})=\n### {name.replace('-', ' ')}\n" in page
     for part, number in (("Symptom", len(VARIANTS)), ("Look at", len(VARIANTS)), ("Cure", len(VARIANTS))):
         assert len(re.findall(rf"^- \*{part}:\* \S", entries, re.M)) == number
