@@ -131,12 +131,16 @@ def test_a_slip_says_what_holds_and_where_it_misleads():
         assert len({slip.name for slip in slips.values()}) == len(slips)
 
 
-def test_the_page_of_the_museum_holds_every_entry_and_no_private_name():
-    course = Course(Path(__file__).resolve().parents[1])
-    page = re.sub(r"^```diff\n.*?^```\n", "", "\n".join(bug_museum(course)), flags=re.M | re.S)
+@pytest.fixture(scope="module")
+def museum_page():
+    return "\n".join(bug_museum(Course(Path(__file__).resolve().parents[1])))
+
+
+def test_the_page_of_the_museum_holds_every_entry_and_no_private_name(museum_page):
+    page = re.sub(r"^```diff\n.*?^```\n", "", museum_page, flags=re.M | re.S)
     index, entries = page.split("(museum-01)=", 1)
     assert not re.search(r"<lambda>|<locals>|\b_\w+|dgmlib\.bugs", re.sub(r"\\_", " ", page).replace("{py:obj}", ""))
-    for name, subject in subjects().items():
+    for name in subjects():
         assert f"](#museum-{name})" in index and f"(museum-{name})=\n### {name.replace('-', ' ')}\n" in page
     for part, number in (("Symptom", len(VARIANTS)), ("Look at", len(VARIANTS)), ("Cure", len(VARIANTS))):
         assert len(re.findall(rf"^- \*{part}:\* \S", entries, re.M)) == number
@@ -253,7 +257,6 @@ def test_an_edit_is_compiled_when_it_is_called():
     assert "_compiled" not in vars(fresh) and fresh.of is squared
 
 
-def test_the_page_shows_what_an_edit_changes():
-    page = "\n".join(bug_museum(Course(Path(__file__).resolve().parents[1])))
-    assert page.count("\n```diff\n") == sum(bool(bug.diff()) for _, bug in VARIANTS)
-    assert "\n-    return 0.5 * (mean.square()" in page
+def test_the_page_shows_what_an_edit_changes(museum_page):
+    assert museum_page.count("\n```diff\n") == sum(bool(bug.diff()) for _, bug in VARIANTS)
+    assert "\n-    return 0.5 * (mean.square()" in museum_page

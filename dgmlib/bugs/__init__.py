@@ -192,7 +192,7 @@ class Edit:
         of = inspect.unwrap(getattr(self.of, "__func__", getattr(self.of, "fget", self.of)))
         outer, *inner = of.__qualname__.split(".")
         old = getattr(sys.modules[of.__module__], outer)
-        source = part = _without_docstrings(inspect.getsource(inspect.unwrap(old)))
+        source = part = _source(old)
         if inner:
             (method,) = (node for node in ast.parse(source).body[0].body if getattr(node, "name", "") == inner[0])
             part = "\n".join(source.splitlines()[method.lineno - 1 : method.end_lineno])
@@ -209,17 +209,19 @@ def edit(*texts: str, of: Any = None) -> Edit:
 
     Each text to go must stand there once, docstrings not counted, or the variant's first use raises ValueError.
 
-    >>> from dgmlib.divergences import kl
-    >>> halved = edit("1 / 2", "1 / 3", of=kl)
-    >>> halved.diff()
-    Traceback (most recent call last):
-    ValueError: '1 / 2' stands 0 times in dgmlib.divergences.kl, expected once
+    >>> from dgmlib.divergences import total_variation
+    >>> print(edit(" / 2", "", of=total_variation).diff())
+         p, q = _pair(p, q)
+    -    return (p - q).abs().sum(-1) / 2
+    +    return (p - q).abs().sum(-1)
     """
     return Edit(tuple(zip(texts[::2], texts[1::2], strict=True)), of)
 
 
-def _without_docstrings(source: str) -> str:
-    source = textwrap.dedent(source)
+@cache
+def _source(old: Any) -> str:
+    """The source of a function or class, without docstrings."""
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(old)))
     lines: list[str | None] = [*source.splitlines()]
     for node in ast.walk(ast.parse(source)):
         match node:

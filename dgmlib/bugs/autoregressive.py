@@ -41,6 +41,10 @@ def _shared_read(model: NADE, x: Tensor) -> Tensor:
     return torch.einsum("bdh,dph->bdp", a.sigmoid(), model.w[:, None]) + model.bias
 
 
+def _mixture_log_prob(x: Tensor, params: Tensor) -> Tensor:
+    return MixtureOfGaussians(params.shape[-1] // 3).log_prob(x, params)
+
+
 def _mean_of_means(x: Tensor, params: Tensor) -> Tensor:
     weights, means, log_stds = params.chunk(3, -1)
     share = weights.softmax(-1)
@@ -91,7 +95,7 @@ SUBJECTS = (
     ),
     subject(
         "mixture-head",
-        MixtureOfGaussians(2).log_prob,
+        _mixture_log_prob,
         (
             (
                 torch.tensor([0.3, -1.0], dtype=torch.float64),
@@ -105,5 +109,6 @@ SUBJECTS = (
                 "        log_normal", "        log_stds = log_stds / 2\n        log_normal"
             ),
         },
+        of=MixtureOfGaussians.log_prob,
     ),
 )
