@@ -1,4 +1,4 @@
-"""Data: four image sets, exact minibatches, dequantisation, and 2-D densities whose every number is known.
+"""Data: four image sets or one's own, exact minibatches, dequantisation, and 2-D densities whose every number is known.
 
 Images are downloaded once, checked against a sha256, and kept in `$DGMLIB_DATA` (else the user's cache folder).
 """
@@ -37,6 +37,9 @@ from dgmlib.worlds import GaussianMixture
 # --- images ---------------------------------------------------------------------------------------------------------
 
 FOLDERS = {"mnist": "mnist", "fashion": "fashion-mnist", "binarized_mnist": "binarized-mnist"}
+SETS = ("digits", *FOLDERS)
+
+SPLITS = ("train", "valid", "test")
 
 MIRRORS = {
     "mnist": (
@@ -106,18 +109,72 @@ class Images:
         return f"Images({self.name}: {sizes} train/valid/test, {h}×{w}, {self.levels} levels, {self.train.device})"
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class Table:
+    """Rows of real numbers, kept as they came, in float64. `shape` is that of one row before it was laid flat.
+
+    >>> x = torch.tensor([[0.0], [2.0], [7.0]]).double()
+    >>> table = Table("mine", ("height",), (1,), x[:2], x[2:], x[2:])
+    >>> table, table.standardised().train.tolist()
+    (Table(mine: 2/1/1 train/valid/test, 1 columns), [[-1.0], [1.0]])
+    >>> table.restored(table.standardised().test).tolist()
+    [[7.0]]
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    shape: tuple[int, ...]
+    train: Float[Tensor, "n_train d"]
+    valid: Float[Tensor, "n_valid d"]
+    test: Float[Tensor, "n_test d"]
+
+    @property
+    def mean(self) -> Float[Tensor, " d"]:
+        """Of each column over the training rows."""
+        return self.train.double().mean(0)
+
+    @property
+    def std(self) -> Float[Tensor, " d"]:
+        """Of each column over the training rows; 1 where a column does not vary, which has no scale of its own."""
+        varies = self.train.amax(0) > self.train.amin(0)
+        return torch.where(varies, self.train.double().std(0, correction=0), 1.0)
+
+    def standardised(self) -> "Table":
+        """The table in the default dtype, each column with mean 0 and variance 1 over the training rows.
+
+        A log-density of these rows is one of the original rows after `std.log().sum()` is taken off.
+        """
+        scaled = {key: (getattr(self, key) - self.mean) / self.std for key in SPLITS}
+        return replace(self, **{key: x.to(torch.get_default_dtype()) for key, x in scaled.items()})
+
+    @checked
+    def restored(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Standardised rows, a model's samples perhaps, in the units of this table."""
+        return self.mean + self.std * x
+
+    @checked
+    def to(self, device: torch.device | str) -> "Table":
+        """The same rows on another device."""
+        return replace(self, **{key: getattr(self, key).to(device) for key in SPLITS})
+
+    def __repr__(self) -> str:
+        sizes = "/".join(str(len(getattr(self, key))) for key in SPLITS)
+        return f"Table({self.name}: {sizes} train/valid/test, {math.prod(self.shape)} columns)"
+
+
 @checked
-def load(name: str, device: torch.device | str = "cpu") -> Images:
-    """An image set, split once and for all into train, valid and test.
+def load(name: str | os.PathLike, device: torch.device | str = "cpu") -> Images | Table:
+    """An image set by its name, or one's own data by its path, split once and for all into train, valid and test.
 
     - `"digits"`: scikit-learn's 8×8 digits (17 levels), 1297/250/250 by a fixed permutation; ships with the install.
     - `"mnist"`, `"fashion"`: 28×28, 256 levels. The published 60,000 training images are split into the first 50,000
       (train) and the last 10,000 (valid), as likelihood tables do; the published 10,000 test images are the test set.
     - `"binarized_mnist"`: Larochelle's fixed 0/1 images, 50,000/10,000/10,000, without labels. Its test images are
       sorted by digit, zeros first: judge on all of them or on a `subset`.
+    - a path: a `.npz`, `.npy` or `.csv` file, or a folder of images, as `dgmlib.files.read` tells.
 
-    Raises: ValueError (unknown name), OSError (a file missing or corrupt, and no mirror could mend that). A corrupt
-    file that was downloaded afresh is reported as a warning.
+    Raises: ValueError (unknown name, data of one's own that are not sound), OSError (a file missing or corrupt, and no
+    mirror could mend that). A corrupt file that was downloaded afresh is reported as a warning.
 
     Larochelle & Murray (2011), "The neural autoregressive distribution estimator"; LeCun et al. (1998); Xiao, Rasul &
     Vollgraf (2017).
@@ -125,7 +182,11 @@ def load(name: str, device: torch.device | str = "cpu") -> Images:
     >>> load("digits")
     Images(digits: 1297/250/250 train/valid/test, 8×8, 17 levels, cpu)
     """
-    if need_option("name", name, ("digits", *FOLDERS)) == "digits":
+    from dgmlib import files  # which knows what images are from here
+
+    if str(name) not in SETS and (Path(name).suffix.lower() in files.SUFFIXES or Path(name).expanduser().exists()):
+        return files.read(name).to(device)
+    if need_option("name", str(name), SETS) == "digits":
         images = _digits()
     elif name == "binarized_mnist":
         images = Images(name, 2, *(_amat(f"binarized_mnist_{split}.amat") for split in ("train", "valid", "test")))
@@ -157,7 +218,7 @@ def cached(name: str) -> bool:
     >>> cached("digits")  # they ship with scikit-learn
     True
     """
-    if need_option("name", name, ("digits", *FOLDERS)) == "digits":
+    if need_option("name", name, SETS) == "digits":
         return True
     stems = {key.removesuffix(".gz") for key in SHA256 if key.startswith(f"{FOLDERS[name]}/")}
     return all(any((_cache() / form).is_file() for form in (stem, f"{stem}.gz")) for stem in stems)

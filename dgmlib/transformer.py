@@ -10,6 +10,7 @@ import re
 import torch
 from jaxtyping import Bool, Float, Int64, Integer, Shaped
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dgmlib.core import Density, by_blocks, checked, need_count, need_levels, need_shape, need_unit, uniform_dtype
 from dgmlib.nets import MLP
@@ -135,7 +136,10 @@ class CausalSelfAttention(nn.Module):
         q, k, v = self.heads(x)  # (batch, heads, length, d) each
         if cache is not None:
             k, v = cache.extend(k, v)
-        mixed = attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        first, rest = k.shape[2] == q.shape[2], q.shape[2] > 1
+        mask = causal_mask(q.shape[2], k.shape[2], x.device) if rest and not first else None
+        # `attention`, by a kernel that never holds the weights of all pairs at once.
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=first)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 

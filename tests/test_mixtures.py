@@ -585,3 +585,79 @@ REFUSED = {
 def test_bad_input_is_refused_in_one_sentence(call, error, sentence):
     with pytest.raises(error, match=f"^{sentence}"):
         call()
+
+
+# --- as modules, and started afresh ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance", mix.COVARIANCES)
+def test_a_mixture_is_a_module_that_moves_and_is_saved(covariance):
+    x = clusters()
+    mixture, other = (mix.gaussians(x, x[i : i + 3], covariance=covariance) for i in (0, 50))
+    assert set(mixture.state_dict()) == {"weights", "means", "covs"} and not list(mixture.parameters())
+    before = other.log_prob(x)
+    other.load_state_dict(mixture.state_dict())
+    assert torch.equal(other.log_prob(x), mixture.log_prob(x)) and not torch.allclose(before, mixture.log_prob(x))
+    single = mixture.float()
+    assert single is mixture and single.log_prob(x.float()).dtype == torch.float32
+    close(single.log_prob(x.float()), other.log_prob(x), atol=1e-3)
+    close(single.double().log_prob(x), mix.Gaussians(**single.state_dict(), covariance=covariance).log_prob(x), atol=0)
+
+
+def test_a_state_that_is_no_mixture_is_refused_where_it_is_loaded():
+    mixture = mix.gaussians(clusters(), 2, covariance="diagonal", generator=rng())
+    with pytest.raises(ValueError, match="a component has collapsed"):
+        mixture.load_state_dict({**mixture.state_dict(), "covs": torch.zeros(2, 3).double()})
+    coins = mix.Bernoullis(f64(0.5, 0.5), f64((0.1,), (0.9,)))
+    assert set(coins.state_dict()) == {"weights", "probs"} and coins.float().probs.dtype == torch.float32
+
+
+def test_a_number_of_components_draws_its_own_means():
+    x = clusters()
+    drawn = mix.gaussians(x, 4, covariance="tied", generator=rng(3))
+    given = mix.gaussians(x, mix.kmeans_plus_plus(x, 4, generator=rng(3)), covariance="tied")
+    assert torch.equal(drawn.means, given.means) and torch.equal(drawn.covs, given.covs)
+
+
+def test_the_best_of_several_climbs_is_kept_and_a_collapse_left_out():
+    x = clusters()
+    starts = [mix.gaussians(x, x[rows], covariance="diagonal") for rows in ([4, 5, 6, 7], [0, 1, 2, 3], [5, 6, 7, 4])]
+    ends = [mix.expectation_maximisation(start, x)[1].objective[-1] for start in starts]
+    assert ends[1] > ends[0] + 0.1
+
+    def collapsed():
+        return starts[0].maximised(x[:1], torch.ones(1, 4).double())
+
+    left = iter([lambda: starts[0], collapsed, lambda: starts[1], lambda: starts[2]])
+    found, climb = mix.best_of(lambda: next(left)(), x, 4)
+    assert climb.objective[-1] == ends[1] == found.log_prob(x).mean()
+    with pytest.raises(ValueError, match="a component has collapsed"):
+        mix.best_of(collapsed, x, 2)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "spherical"])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("width", [1.0, 1e-4], ids=["by products", "by differences"])
+def test_densities_and_m_steps_are_those_of_the_differences(covariance, offset, width):
+    x = clusters()
+    x[:200] = x[:200] * width
+    x = x + offset
+    counts = normal(400, 4, seed=5).softmax(1)
+    counts[:200, 0], counts[200:, 1] = 0.0, 0.0
+    counts = counts / counts.sum(1, keepdim=True)
+    shape = (4, 3) if covariance == "diagonal" else (4,)
+    start = mix.Gaussians(
+        torch.full((4,), 0.25).double(),
+        x[::100],
+        width**2 * f64(*range(1, 13))[: math.prod(shape)].view(shape),
+        covariance=covariance,
+    )
+    precision = 1 / start.covs.view(4, -1)
+    squares = ((x[:, None] - start.means) ** 2 * precision).sum(2)
+    expected = -0.5 * (squares + (2 * math.pi / precision).log().expand(4, 3).sum(1)) + math.log(0.25)
+    close(start.log_joint(x) / expected.abs().clamp(min=1), expected / expected.abs().clamp(min=1), atol=1e-9)
+    after = start.maximised(x, counts)
+    share = counts / counts.sum(0)
+    variances = torch.einsum("nk,nkd->kd", share, (x[:, None] - after.means) ** 2)
+    expected = variances if covariance == "diagonal" else variances.mean(1)
+    close(after.covs / expected, torch.ones(shape), atol=1e-9)
