@@ -10,14 +10,18 @@ import copy
 import html
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from address import is_first_cell
-from course import Chapter, Course, source
-from folds import proof_summary
-from labels import ROOT, Labels, option  # and so finds what the extension of Sphinx knows
-from lesson import fold
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "book" / "_ext")]
+
+from address import is_first_cell  # noqa: E402
+from course import Chapter, Course, source  # noqa: E402
+from folds import proof_summary  # noqa: E402
+from labels import Labels, option  # noqa: E402
+from lesson import fold  # noqa: E402
 
 COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*(?:\n|\Z)|[ \t]*<!--.*?-->", re.DOTALL | re.MULTILINE)
 DIRECTIVE = re.compile(r"(:{3,}|`{3,}|~{3,})\{([\w:-]+)\}[ \t]*(.*)")
