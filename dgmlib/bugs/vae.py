@@ -87,7 +87,7 @@ SUBJECTS = (
         {
             "vae-no-log-k": edit("+ log_mean /", "+ (log_mean + math.log(len(log_weights))) /"),
             "vae-renyi-order": lambda log_w, alpha: log_mean_exp(alpha * log_w, 0) / alpha if alpha else log_w.mean(0),
-            "vae-renyi-no-root": edit("best + log_mean / (1 - alpha)", "(1 - alpha) * best + log_mean"),
+            "vae-renyi-no-root": lambda log_w, alpha: log_mean_exp((1 - alpha) * log_w, 0),
             "vae-mean-of-logs": lambda log_w, alpha: log_w.mean(0),
         },
     ),
