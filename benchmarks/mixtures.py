@@ -1,6 +1,7 @@
 """EM and its relatives beside scikit-learn: the same starts, the same iterations, the same parameters in the end."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,18 +24,21 @@ def rows(generator: torch.Generator) -> list[Row]:
     centres = 2 * normal(k, d)
     x = centres[torch.randint(k, (n,), generator=generator)] + normal(n, d)
     weights, means = torch.full((k,), 1 / k, dtype=torch.float64), centres + 0.3 * normal(k, d)
-    start = Gaussians(weights, means, torch.eye(d, dtype=torch.float64).expand(k, d, d))
+    units = {"full": torch.eye(d).expand(k, d, d), "diagonal": torch.ones(k, d), "spherical": torch.ones(k)}
+    starts = {kind: Gaussians(weights, means, unit.double(), covariance=kind) for kind, unit in units.items()}
+    start = starts["full"]
 
-    def ours() -> Tensor:
-        fitted, _ = expectation_maximisation(start, x, n_steps=n_steps, tol=0.0)
+    def ours(kind: str) -> Tensor:
+        fitted, _ = expectation_maximisation(starts[kind], x, n_steps=n_steps, tol=0.0)
         return torch.cat([fitted.means.flatten(), fitted.covs.flatten()])
 
-    def theirs() -> np.ndarray:
+    def theirs(kind: str) -> np.ndarray:
         peer = SklearnMixture(
             k,
+            covariance_type="diag" if kind == "diagonal" else kind,
             weights_init=weights.numpy(),
             means_init=means.numpy(),
-            precisions_init=start.covs.numpy(),  # the identity is its own inverse
+            precisions_init=starts[kind].covs.numpy(),  # of the identity, which is its own inverse
             reg_covar=0.0,
             max_iter=n_steps,
             tol=0.0,
@@ -54,7 +58,15 @@ def rows(generator: torch.Generator) -> list[Row]:
     law = LinearGaussian(weight, wide.mean(0), noise_var**0.5)
 
     return [
-        (f"{n_steps} EM steps, {k} full Gaussians on {n} × {d}", "sklearn GaussianMixture.fit", ours, theirs),
+        *(
+            (
+                f"{n_steps} EM steps, {k} {kind} Gaussians on {n} × {d}",
+                "sklearn GaussianMixture.fit",
+                partial(ours, kind),
+                partial(theirs, kind),
+            )
+            for kind in starts
+        ),
         (
             f"log-density of {n} × {d} under {k} Gaussians",
             "sklearn GaussianMixture.score_samples",

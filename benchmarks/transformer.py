@@ -3,6 +3,8 @@
 The samplers get the same uniforms and give the same sample, in double precision, from a model trained for a moment.
 """
 
+from functools import partial
+
 import torch
 from run import Row
 from torch import Tensor, nn
@@ -44,6 +46,27 @@ class TorchTransformer(nn.Module):
         return -nn.functional.cross_entropy(logits.transpose(1, 2), x, reduction="none").sum(1)
 
 
+class Written(nn.Module):
+    """The same network with a layer's attention spelt out as nanoGPT has it, with the weights of ours."""
+
+    def __init__(self, ours: CausalTransformer):
+        super().__init__()
+        self.ours = ours
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        ours = self.ours
+        h = torch.cat([ours.start.weight.expand(len(x), 1, -1), ours.token(x[:, :-1])], 1) + ours.place
+        for block in ours.blocks:
+            b, t, c = h.shape
+            q, k, v = block.attention.qkv(block.norm_1(h)).split(c, 2)
+            q, k, v = (part.view(b, t, block.attention.n_heads, -1).transpose(1, 2) for part in (q, k, v))
+            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            h = h + block.attention.out(seen.transpose(1, 2).contiguous().view(b, t, c))
+            h = h + block.mlp[2](nn.functional.gelu(block.mlp[0](block.norm_2(h))))
+        logits = ours.head(ours.norm(h))
+        return -nn.functional.cross_entropy(logits.transpose(1, 2), x, reduction="none").sum(1)
+
+
 def trained(generator: torch.Generator) -> tuple[CausalTransformer, Tensor]:
     """A model after 200 steps, and the images it was trained on."""
     images = (data.load("digits").train.flatten(1) >= 8).long()
@@ -71,7 +94,18 @@ def rows(generator: torch.Generator) -> list[Row]:
     def naive() -> Tensor:
         return naive_sample(model.draw, u)
 
+    def step(law: CausalTransformer | Written, x: Tensor) -> Tensor:
+        return torch.autograd.grad(law.log_prob(x).mean(), list(law.parameters()))[1]  # of the token vectors
+
+    long = []
+    for length in (64, 256, 784):  # in single precision, as one trains
+        law, x = CausalTransformer(2, length, width=64, n_heads=4), torch.randint(2, (8, length), generator=generator)
+        what = f"loss and gradient of a Transformer, 8 × {length} tokens"
+        sides = (partial(step, side, x) for side in (law, Written(law)))
+        long.append((what, "nanoGPT's layer, spelt out", *sides))
+
     return [
+        *long,
         ("64 digits from a Transformer, cached", "one full pass a pixel", lambda: model.sample_from(u), naive),
         (
             f"64 digits from a Transformer, Jacobi, {passes} passes",

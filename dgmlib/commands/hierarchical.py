@@ -10,7 +10,9 @@ from torch import Tensor
 from dgmlib import data, plots
 from dgmlib.commands.runs import (
     Trained,
+    dataset,
     fit_best,
+    load_data,
     n_parameters,
     number,
     run_options,
@@ -19,7 +21,7 @@ from dgmlib.commands.runs import (
     save_result,
     whole,
 )
-from dgmlib.commands.vae import best_width, importance_nll, test_bits
+from dgmlib.commands.vae import best_width, importance_nll, test_rows
 from dgmlib.core import data_parallel
 from dgmlib.hierarchical import INFERENCES, HierarchicalVAE, WarmUp, elbo, unit_statistics
 from dgmlib.train import EMA, gradient_step, join_processes
@@ -39,7 +41,8 @@ def train(options: argparse.Namespace, images: data.Images) -> Trained:
     model = HierarchicalVAE(flat.shape[1], options.latents, options.hidden, inference=options.inference).to(device)
     with torch.no_grad():  # the decoder starts from the mean image instead of a grey one
         model.down[0][-1].bias.copy_(torch.logit(flat.mean(0).clamp(0.001, 0.999)))
-    epoch = len(flat) // options.batch_size
+    batch_size = min(options.batch_size, len(flat))
+    epoch = len(flat) // batch_size
     optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * epoch, eta_min=0.02 * options.lr)
     warm_up = WarmUp(options.warm_up * epoch).to(device)
@@ -53,7 +56,7 @@ def train(options: argparse.Namespace, images: data.Images) -> Trained:
         valid = data.fixed_binarisation(images.valid, images.levels).split(1000)
         return torch.cat([elbo(model, x, generator=noise) for x in valid]).mean().item()
 
-    batches = data.Batches(flat, batch_size=options.batch_size, generator=torch.Generator().manual_seed(options.seed))
+    batches = data.Batches(flat, batch_size=batch_size, generator=torch.Generator().manual_seed(options.seed))
     files = {"checkpoint": options.checkpoint, "identity": options.identity}
     best = fit_best(step, batches, options.epochs * epoch, score, every=epoch, **files)
     print(f"validation bound of the best epoch: {best.score:.2f}")
@@ -63,7 +66,7 @@ def train(options: argparse.Namespace, images: data.Images) -> Trained:
 def main(arguments: list[str] | None = None) -> None:
     """Train a hierarchical VAE, estimate its test likelihood by importance sampling, draw from it, and save that."""
     parser = run_parser("dgmlib.hierarchical", main.__doc__)
-    parser.add_argument("--data", choices=["binarized_mnist", "digits"], default="binarized_mnist")
+    parser.add_argument("--data", type=dataset("binarized_mnist", "digits"), default="binarized_mnist")
     parser.add_argument(
         "--latents", type=whole(1), nargs="+", default=[100, 50], help="units of each layer, bottom first"
     )
@@ -86,7 +89,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"arguments --latents and --hidden: {sizes} were given, expected one of each a layer")
 
     join_processes()
-    images = data.load(options.data, options.device)
+    images = load_data(options)
+    if isinstance(images, data.Table):
+        parser.error(f"argument --data: {options.data} holds real numbers, expected images")
     best = train(options, images)
     if data_parallel()[0] == 0:
         report(options, best, images)
@@ -97,7 +102,7 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images) -> N
     """Estimate the likelihood, count the units that are used, write both down and draw a figure."""
     import matplotlib.pyplot as plt
 
-    model, test, shape = best.model, test_bits(options, images), images.test.shape[1:]
+    model, test, shape = best.model, test_rows(options, images), images.test.shape[1:]
     widen = best_width(model, images, options)
     nll, widened = (importance_nll(model, test, options, width) for width in (1.0, widen))
     noise = torch.Generator(test.device).manual_seed(options.seed)
@@ -122,7 +127,7 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images) -> N
         title="Hierarchical variational autoencoder",
         model=f"HVAE {layers[0]}, latents {layers[1]} ({options.inference.replace('_', '-')})",
         parameters=n_parameters(model),
-        data=options.data.replace("_", " "),
+        data=images.name.replace("_", " "),
         measure=measure,
         ours=nll,
         also=also,

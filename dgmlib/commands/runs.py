@@ -21,15 +21,20 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from dgmlib.checkpoint import replace_file
 from dgmlib.train import fit, gradient_step
+
+if TYPE_CHECKING:
+    from dgmlib.data import Images, Table
 
 # --- options --------------------------------------------------------------------------------------------------------
 
@@ -73,6 +78,20 @@ def device(text: str) -> str:
     return text
 
 
+def dataset(*names: str) -> Callable[[str], str | Path]:
+    """The type of an option that is one of these image sets, or the path of one's own data."""
+
+    def parse(text: str) -> str | Path:
+        if text in names:
+            return text
+        if not (own := path(text)).exists():
+            ours = f"one of {', '.join(names)}, or your own .npz, .npy or .csv file or folder of images"
+            raise argparse.ArgumentTypeError(f"{text} was given, expected {ours}")
+        return own
+
+    return parse
+
+
 def path(text: str) -> Path:
     """The type of an option that is a path, in which `~` is the user's folder."""
     return Path(text).expanduser()
@@ -85,7 +104,9 @@ def run_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--name", help="of the files written")
     parser.add_argument("--checkpoint", type=path, help="default: runs/NAME.safetensors; a run is continued from it")
-    parser.add_argument("--out", type=path, default=Path("book/results"), help="folder for the .json and the .png")
+    parser.add_argument(
+        "--out", type=path, help="folder for what is found; default: book/results, or runs for own data"
+    )
     parser.add_argument("--allow-dirty", action="store_true", help="run uncommitted code; the book will not show it")
     return parser
 
@@ -99,20 +120,33 @@ def run_options(
 
     `name`, with the other options in braces, and with the seed if it is not 0, is the default of `--name`. A working
     tree with changes that no commit holds is refused here, before any work, unless `--allow-dirty` says that the result
-    need not be shown.
+    need not be shown, as it is not where the data are one's own.
     """
     options = parser.parse_args(arguments)
     general = {"device", "name", "checkpoint", "out", "allow_dirty"}
     shaping = {key: value for key, value in vars(options).items() if key not in general | set(free)}
+    own = options.data if isinstance(vars(options).get("data"), Path) else None
+    options.out = options.out or Path("runs" if own else "book/results")
     commit, changes = commit_of_code()
-    if changes and not options.allow_dirty:
+    if changes and not (options.allow_dirty or own):
         parser.error(f"the code has changes that no commit holds ({changes}): commit them, or say --allow-dirty")
     options.command = f"{parser.prog} {shlex.join(sys.argv[1:] if arguments is None else arguments)}".strip()
     options.commit = f"{commit}-dirty" if changes else commit
-    options.identity = shaping | {"commit": options.commit}
-    options.name = options.name or name.format(**vars(options)) + f"_seed{options.seed}" * (options.seed > 0)
+    options.identity = shaping | {"commit": options.commit} | ({"data": own.name} if own else {})
+    named = vars(options) | ({"data": own.stem} if own else {})
+    options.name = options.name or name.format(**named) + f"_seed{options.seed}" * (options.seed > 0)
     options.checkpoint = options.checkpoint or Path("runs") / f"{options.name}.safetensors"
     return options
+
+
+def load_data(options: argparse.Namespace) -> "Images | Table":
+    """The data that `--data` names, on the device. A checkpoint belongs to one's own data as they were read."""
+    from dgmlib import data
+
+    found = data.load(options.data, options.device)
+    if isinstance(options.data, Path):
+        options.identity["rows"] = zlib.crc32(found.train.cpu().numpy().tobytes())
+    return found
 
 
 def commit_of_code() -> tuple[str | None, str]:
@@ -294,6 +328,25 @@ def save_figure(options: argparse.Namespace, figure: Any) -> None:
     figure.savefig(content, dpi=100, format="png")
     plt.close(figure)
     replace_file(Path(options.out) / f"{options.name}.png", content.getvalue())
+
+
+def rows_figure(parts: dict[str, torch.Tensor], columns: Sequence[str]) -> Any:
+    """Sets of rows as points, by name: the first column against the last."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    for name, x in parts.items():
+        ax.plot(*x[:, [0, -1]].T.cpu(), ".", markersize=4, label=name)
+    ax.set(xlabel=f"column {columns[0]}", ylabel=f"column {columns[-1]}")
+    ax.legend()
+    return figure
+
+
+def save_samples(options: argparse.Namespace, x: torch.Tensor) -> None:
+    """Write draws from the model as `options.out / options.name + _samples.npy`."""
+    content = io.BytesIO()
+    np.save(content, x.cpu().numpy())
+    replace_file(Path(options.out) / f"{options.name}_samples.npy", content.getvalue())
 
 
 def device_name(name: str) -> str:
