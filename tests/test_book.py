@@ -24,7 +24,7 @@ from dgmlib.bugs._errata import ERRATA
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course(ROOT)
 TAGS = {"nbval-ignore-output", "build", "hide-cell", "hide-input", "proof", "solution", "starter"}
-OLD_TITLES = {"09": "Can the encoder learn to do inference?", "22": "How does noise become a digit?"}  # for now
+OLD_TITLES = {"22": "How does noise become a digit?"}  # for now
 MEASURED = re.compile(r"\d\.\d{2,}|\de[-+]\d")
 RESULT = {"title", "model", "parameters", "data", "measure", "ours", "also", "table", "minutes"}
 RESULT |= {"seed", "command", "commit", "device", "threads", "versions", "date"}
