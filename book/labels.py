@@ -108,7 +108,7 @@ def labels(chapter: Chapter) -> list[str]:
 
 
 def exercises(chapter: Chapter) -> list[str | None]:
-    return [option(body, "label") for name, _, body, _ in chapter.directives if name in ("exercise", "exercise-start")]
+    return [option(body, "label") for name, _, body, _ in chapter.directives if name == "exercise"]
 
 
 def figures(chapter: Chapter) -> list[str | None]:

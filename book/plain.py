@@ -166,15 +166,9 @@ class Edition:
     def directive(self, name: str, argument: str, body: str) -> str:
         options = re.match(r"(?:\s*:[\w-]+:.*(?:\n|\Z))*", body)[0]
         text = self.blocks(body[len(options) :].strip())
-        if name in ("dropdown", "solution") or "dropdown" in (option(options, "class") or ""):
-            return details("Solution" if name == "solution" else argument or name.capitalize(), text)
-        if name == "correction":
-            return quoted("**A common mistake**", re.sub(r"^Check:.*$", "", text, flags=re.MULTILINE).strip())
-        if name in ("exercise-end", "solution-end"):
-            return ""
-        if name == "solution-start":
-            return "**Solution**"
-        if name in ("exercise", "exercise-start"):
+        if name == "dropdown" or "dropdown" in (option(options, "class") or ""):
+            return details(argument or name.capitalize(), text)
+        if name == "exercise":
             return f"### {self.counted('exercise', 'Exercise', option(options, 'label'))}. {argument}\n\n{text}"
         if name == "figure":
             return (

@@ -24,7 +24,6 @@ from dgmlib.bugs._errata import ERRATA
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course(ROOT)
 TAGS = {"nbval-ignore-output", "build", "hide-cell", "hide-input", "proof", "solution", "starter"}
-OLD_TITLES = {"22": "How does noise become a digit?"}  # for now
 MEASURED = re.compile(r"\d\.\d{2,}|\de[-+]\d")
 RESULT = {"title", "model", "parameters", "data", "measure", "ours", "also", "table", "minutes"}
 RESULT |= {"seed", "command", "commit", "device", "threads", "versions", "date"}
@@ -154,7 +153,7 @@ def test_plan_needs_only_earlier_chapters():
 def test_titles_name_the_topic_and_ask_the_question():
     for row in (row for row in COURSE.plan if row["number"] in COURSE.chapters):
         title = f"{row['title']}: {row['question'][0].lower()}{row['question'][1:]}"
-        assert COURSE.chapters[row["number"]].title in (title, OLD_TITLES.get(row["number"]))
+        assert COURSE.chapters[row["number"]].title == title
 
 
 def test_no_two_chapters_are_looked_up_by_one_word():

@@ -9,7 +9,7 @@ from exact import close, f64, rng
 from torch.distributions import Normal
 
 from dgmlib import noising, worlds
-from dgmlib.bugs import wrong
+from dgmlib.bugs import need_subject, wrong
 from dgmlib.core import Schedule
 from dgmlib.noising import Cosine, Linear, Tabulated, time_grid
 
@@ -100,6 +100,10 @@ def test_tables_are_products_up_to_t():
     assert tables.beta[0] == 0 == tables.beta_tilde[0] == tables.beta_tilde[1] and tables.alpha_bar[0] == 1
     to_the_end = wrong("diffusion-alpha-bar", "E3-140")(BETA)
     assert (to_the_end[1:-1] - product[1:-1]).abs().min() > 1e-7 and to_the_end[1] != 1 - BETA[0]
+    # Of a guess of the noise, for data N(0, 1), alpha-bar is the least squared error: the bug's loss looks perfect.
+    assert to_the_end[1:].max() < 1e-4
+    (bug,) = (bug for bug in need_subject("diffusion-alpha-bar").bugs if bug.id == "E3-140")
+    assert "almost nothing" in bug.symptom
     between = Tabulated([0.1, 0.3]).alpha(f64(0.25, 0.5, 0.75)).square()
     close(between, f64(0.9**0.5, 0.9, 0.9 * 0.7**0.5))
     for T in (7, 13, 1000):  # k/T is not always what k * (1/T) rounds to; every row is hit all the same
