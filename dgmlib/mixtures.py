@@ -263,8 +263,8 @@ def kmeans(
 
 def _need_counts(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """(expected number of data of each component, their shares), from soft counts `(n, k)`."""
-    need_finite("counts", need_like("counts", counts, x))
-    if (counts < 0).any() or not counts.any():
+    low, high = need_finite("counts", need_like("counts", counts, x)).aminmax()
+    if low < 0 or high == 0:
         raise ValueError("counts has a negative entry or no positive one, expected numbers of data")
     size = counts.sum(0)
     return size, size / size.sum()
@@ -381,7 +381,7 @@ class Gaussians(Mixture):
             distance = distance.to(x.dtype)
         else:
             distance = _scaled_squares(x, self.means, 1 / self.covs.view(self.k, -1))
-        return distance.mul(-0.5).add_(self._log_norm)
+        return distance.mul_(-0.5).add_(self._log_norm)
 
     @checked
     def maximised(self, x: Float[Tensor, "n d"], counts: Float[Tensor, "n k"]) -> "Gaussians":

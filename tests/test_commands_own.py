@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,3 +99,12 @@ def test_what_does_not_fit_the_data_is_refused_in_a_sentence(
     with pytest.raises(SystemExit):
         CASES[command][0].main(arguments.split())
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_readme_s_lines_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    csv(tmp_path / "mine.csv", ROWS.tolist())
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(lines.replace("2000", "20"), {})
+    assert (tmp_path / "runs/mine.safetensors").exists() and "tensor" in capsys.readouterr().out

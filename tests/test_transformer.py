@@ -428,3 +428,13 @@ def test_cuda_gives_the_same_sample():
     model = small(3, 8)
     u = torch.rand(20, 8, generator=rng(), dtype=torch.float64)
     assert model.to("cuda").sample_from(u.to("cuda")).cpu().equal(model.cpu().sample_from(u))
+
+
+@pytest.mark.parametrize("pieces", [(7,), (1, 1, 5), (3, 4), (6, 1)])
+def test_a_layer_attends_as_attention_does_however_its_rows_come(pieces):
+    layer, x = CausalSelfAttention(8, 2).double(), normal(2, 7, 8)
+    q, k, v = layer.heads(x)
+    expected = layer.out(attention(q, k, v, causal_mask(7, 7)).transpose(1, 2).flatten(2))
+    cache = Cache(7) if len(pieces) > 1 else None
+    ours = torch.cat([layer(rows, cache) for rows in x.split(pieces, 1)], 1)
+    assert torch.allclose(ours, expected, atol=1e-12)
