@@ -29,6 +29,7 @@ from dgmlib.core import (
     need_finite,
     need_levels,
     need_option,
+    need_shape,
     rand_like,
     share,
 )
@@ -150,7 +151,7 @@ class Table:
     @checked
     def restored(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Standardised rows, a model's samples perhaps, in the units of this table."""
-        return self.mean + self.std * x
+        return self.mean + self.std * need_shape("x", x, (len(x), self.train.shape[1]))
 
     @checked
     def to(self, device: torch.device | str) -> "Table":
