@@ -153,10 +153,10 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images | dat
     """Estimate the likelihood, let the classifier judge samples, write both down and draw a figure."""
     import matplotlib.pyplot as plt
 
-    model, test, real = best.model, test_rows(options, images), isinstance(images, data.Table)
-    shape = images.shape if real else images.test.shape[1:]
-    of = "rows" if real else "images"
-    unit = images.std.log().sum().item() if real else 0.0  # of the rows as they came, in nats above the standardised
+    model, test, tabular = best.model, test_rows(options, images), isinstance(images, data.Table)
+    shape = images.shape if tabular else images.test.shape[1:]
+    of = "rows" if tabular else "images"
+    unit = images.std.log().sum().item() if tabular else 0.0  # of the rows as they came, in nats above the standardised
     noise, batches = torch.Generator(test.device).manual_seed(options.seed), test.split(100)
 
     def mean(values: Iterable[Tensor]) -> float:
@@ -175,7 +175,7 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images | dat
     fitted = mended.sample(2000, generator=noise).to(codes.dtype)
     latents = {"the prior": model.sample_prior(2000, generator=noise), "ten Gaussians fitted to the codes": fitted}
     samples = {name: model.pixel_means(z).view(-1, *shape) for name, z in latents.items()}
-    if real:
+    if tabular:
         save_samples(options, images.restored(model.sample(2000, generator=noise)).view(-1, *shape))
     elif isinstance(options.data, Path):
         save_samples(options, samples["the prior"])
@@ -220,7 +220,7 @@ def report(options: argparse.Namespace, best: Trained, images: data.Images | dat
         **shared,
     )
     plots.style()
-    if real:
+    if tabular:
         drawn = {"test rows": test, "drawn from the model": model.sample(len(test), generator=noise)}
         save_figure(options, rows_figure({name: images.restored(x) for name, x in drawn.items()}, images.columns))
         return
