@@ -38,7 +38,10 @@ def text(value: str | list[str]) -> str:
 
 
 def printed(cell: dict) -> str:
-    return "".join(text(output["text"]) for output in outputs(cell) if output["output_type"] == "stream")
+    """What it prints, and the lines of its checks."""
+    lines = [text(output["text"]) for output in outputs(cell) if output["output_type"] == "stream"]
+    made = [output for output in outputs(cell) if "check" in output.get("metadata", {}).get("dgmlib", {})]
+    return "\n".join([*lines, *(text(output["data"]["text/plain"]) for output in made)])
 
 
 def cell_faults(number: int, cell: dict) -> list[str]:
