@@ -118,7 +118,8 @@ def lightest_page_with(site: Path, mark: str) -> Path:
 
 # Formulas left as text (an unbalanced brace), marked as errors, or holding a command MathJax does not know (in red).
 BAD_MATHS = """() => [
-  ...[...document.querySelectorAll(".math")].filter((node) => !node.querySelector("mjx-container")),
+  ...[...document.querySelectorAll(".math")].filter(
+    (node) => !node.querySelector("mjx-container") || /\\\\[[\\]()]/.test(node.textContent)),
   ...document.querySelectorAll("mjx-merror"),
   ...[...document.querySelectorAll("mjx-mtext")].filter((node) => node.style.color === "red"),
 ].map((node) => node.textContent || node.outerHTML)"""
