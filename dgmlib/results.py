@@ -111,6 +111,8 @@ def told(value: float | str) -> str:
 class Table:
     """Rows of text under headings, which a notebook shows as a table and a console as lines.
 
+    With `cards` the book shows a card a row, where six columns of words would leave room for none.
+
     >>> Table(["model", "bits"], [["NADE", "2.1"], ["VAE", "at most 2.2"]])
     NADE
         bits: 2.1
@@ -119,15 +121,16 @@ class Table:
     """
 
     @checked
-    def __init__(self, headings: list[str], rows: list[list[str]], note: str = ""):
-        self.headings, self.rows, self.note = headings, rows, note
+    def __init__(self, headings: list[str], rows: list[list[str]], note: str = "", *, cards: bool = False):
+        self.headings, self.rows, self.note, self.cards = headings, rows, note, cards
 
     def _repr_html_(self) -> str:
         cell = lambda kind, text: f"<{kind}>{html.escape(text).replace(chr(10), '<br>')}</{kind}>"  # noqa: E731
         head = "".join(cell("th", text) for text in self.headings)
         body = "\n".join("<tr>" + "".join(cell("td", text) for text in row) + "</tr>" for row in self.rows)
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        return f'<table class="measured">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{note}'
+        start = '<table class="measured">' if self.cards else "<table>"
+        return f"{start}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{note}"
 
     def __repr__(self) -> str:
         lines = []
@@ -167,4 +170,4 @@ def measured(*names: str, folder: str | os.PathLike = FOLDER) -> Table:
                 run.command,
             ]
         )
-    return Table(["model", "measure", "result", "also", "processor minutes a seed", "command"], rows)
+    return Table(["model", "measure", "result", "also", "processor minutes a seed", "command"], rows, cards=True)

@@ -283,7 +283,7 @@ def test_the_head_of_a_page_says_how_long_it_is_and_what_it_needs(thirty):
 
 def test_search_knows_all_of_a_title(thirty):
     titles = search_index(thirty)["titles"]
-    assert {f"{int(row['number'])}. {row['title']}: why?" for row in PLAN} <= set(titles)
+    assert {f"{row['title']}: why?" for row in PLAN} <= set(titles)
 
 
 def test_key_words_lead_to_their_chapter_or_to_its_row(tmp_path):
@@ -440,7 +440,10 @@ def test_a_build_killed_while_it_writes_is_followed_by_one_that_works(tmp_path):
 
 def search_index(site: Path) -> dict:
     text = (site / "searchindex.js").read_text(encoding="utf-8")
-    return json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    for places in index["indexentries"].values():
+        places.sort()  # whose order depends on which page was written first
+    return index
 
 
 def test_a_build_that_writes_one_page_keeps_the_search_index_whole(tmp_path):

@@ -25,7 +25,8 @@ SETTINGS = {
     "docmanager-extension/plugin": {"autosave": False},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-CHAPTER = next((ROOT / "chapters").glob("06_*.ipynb"))  # a light one: each cell that is rendered renders all others
+CHAPTER = next((ROOT / "chapters").glob("09_*.ipynb"))
+N_CELLS = 30  # of the chapter, since each cell that is rendered renders all others
 FORMS = r"""# Every form
 
 {cite}`kullback1951information` and {eq}`eq-kl`, {doc}`chapter 01 <01_what_is_a_generative_model>`,
@@ -83,13 +84,18 @@ def forms() -> dict:
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
+def first_cells() -> dict:
+    chapter = json.loads(CHAPTER.read_text(encoding="utf-8"))
+    return chapter | {"cells": chapter["cells"][:N_CELLS]}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A course of two chapters: one of every form, and a real one."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "course" / "chapters").mkdir(parents=True)
     (folder / "course" / "chapters" / "90_forms.ipynb").write_text(json.dumps(forms()), encoding="utf-8")
-    shutil.copy(CHAPTER, folder / "course" / "chapters")
+    (folder / "course" / "chapters" / CHAPTER.name).write_text(json.dumps(first_cells()), encoding="utf-8")
     shutil.copytree(ROOT / "book" / "results", folder / "course" / "book" / "results")
     figure = next((ROOT / "book" / "results").glob("*.png"))
     shutil.copy(figure, folder / "course" / "book" / "results" / "figure.png")
@@ -231,9 +237,9 @@ def test_a_chapter_reads_and_opening_it_leaves_nothing_behind(opened, folder):
     seen = opened(CHAPTER.name)
     assert seen.raw == []
     page = seen.page
-    assert page.locator(".katex").count() > 100 and page.locator(".katex-error").count() == 0
-    assert page.locator(".myst details").count() >= 5 and page.locator(".myst details[open]").count() == 0
-    committed = json.loads(CHAPTER.read_text(encoding="utf-8"))
+    assert page.locator(".katex").count() > 30 and page.locator(".katex-error").count() == 0
+    assert page.locator(".myst details[open]").count() == 0
+    committed = first_cells()
     hidden = [cell for cell in committed["cells"] if cell["metadata"].get("jupyter", {}).get("source_hidden")]
     assert page.locator(".jp-CodeCell .jp-InputPlaceholder, .jp-CodeCell .jp-Placeholder").count() >= len(hidden) > 0
     assert seen.complaints == seen.missing == seen.outside == []
