@@ -1,4 +1,4 @@
-"""Chapters in JupyterLab, in headless Chromium: what jupyterlab-myst and the course's own extension make of them.
+"""Every form of a chapter in JupyterLab, in headless Chromium: what jupyterlab-myst and the course's own extension make of them.
 
 The server listens on a free port of this machine, with a token, in a temporary folder, and ends with the tests.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import lab
 import pytest
-from clean import cleaned
 from test_browser import LIMIT, browser  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,8 +24,6 @@ SETTINGS = {
     "docmanager-extension/plugin": {"autosave": False},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-CHAPTER = next((ROOT / "chapters").glob("09_*.ipynb"))
-N_CELLS = 30  # of the chapter, since each cell that is rendered renders all others
 FORMS = r"""# Every form
 
 {cite}`kullback1951information` and {eq}`eq-kl`, {doc}`chapter 01 <01_what_is_a_generative_model>`,
@@ -84,18 +81,12 @@ def forms() -> dict:
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
-def first_cells() -> dict:
-    chapter = json.loads(CHAPTER.read_text(encoding="utf-8"))
-    return chapter | {"cells": chapter["cells"][:N_CELLS]}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A course of two chapters: one of every form, and a real one."""
+    """A course of one chapter that holds every form."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "course" / "chapters").mkdir(parents=True)
     (folder / "course" / "chapters" / "90_forms.ipynb").write_text(json.dumps(forms()), encoding="utf-8")
-    (folder / "course" / "chapters" / CHAPTER.name).write_text(json.dumps(first_cells()), encoding="utf-8")
     shutil.copytree(ROOT / "book" / "results", folder / "course" / "book" / "results")
     figure = next((ROOT / "book" / "results").glob("*.png"))
     shutil.copy(figure, folder / "course" / "book" / "results" / "figure.png")
@@ -230,20 +221,3 @@ def test_every_form_reads(opened):
     links = page.locator(".myst a").evaluate_all("all => all.map(a => decodeURI(a.getAttribute('href')))")
     assert any("03_likelihood_and_divergences.ipynb" in link for link in links)
     assert seen.complaints == seen.missing == seen.outside == []
-
-
-@pytest.mark.timeout(LIMIT)
-def test_a_chapter_reads_and_opening_it_leaves_nothing_behind(opened, folder):
-    seen = opened(CHAPTER.name)
-    assert seen.raw == []
-    page = seen.page
-    assert page.locator(".katex").count() > 30 and page.locator(".katex-error").count() == 0
-    assert page.locator(".myst details[open]").count() == 0
-    committed = first_cells()
-    hidden = [cell for cell in committed["cells"] if cell["metadata"].get("jupyter", {}).get("source_hidden")]
-    assert page.locator(".jp-CodeCell .jp-InputPlaceholder, .jp-CodeCell .jp-Placeholder").count() >= len(hidden) > 0
-    assert seen.complaints == seen.missing == seen.outside == []
-    copy = folder / "course" / "chapters" / CHAPTER.name
-    with page.expect_response(lambda got: got.request.method == "PUT" and CHAPTER.name in got.url):
-        page.keyboard.press("Control+S")
-    assert cleaned(json.loads(copy.read_text(encoding="utf-8")), committed) == committed

@@ -61,7 +61,7 @@ def test_a_console_of_another_encoding_gets_the_sentence_all_the_same(encoding, 
     assert diagnose("one", lambda x: 2 * x).verdict == "known bug"
     console.flush()
     assert console.buffer.getvalue().decode(encoding).splitlines() == [
-        r"ok eq-a of \u03b2\u0303: 1.0 ~ 1.2",
-        "ok eq-a: 0.5000 <= 0.7500",
+        r"ok of \u03b2\u0303: 1.0 ~ 1.2",
+        "ok 0.5000 <= 0.7500",
         r"one: your function equals the known mistake twice: Counts z ~ \u03c0 twice. Cure: z ~ \u03c0 once.",
     ]
