@@ -1,4 +1,4 @@
-"""Every form of a chapter in JupyterLab, in headless Chromium: what jupyterlab-myst and the course's own extension make of them.
+"""Every form of a chapter in JupyterLab, in headless Chromium: what jupyterlab-myst and our extension make of it.
 
 The server listens on a free port of this machine, with a token, in a temporary folder, and ends with the tests.
 """
