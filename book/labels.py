@@ -33,7 +33,7 @@ class Labels:
         found: dict[str, str] = {}
         for chapter in self.course.chapters.values():
             for names in ([*chapter.equations], exercises(chapter), figures(chapter), *items(chapter).values()):
-                found |= {name: f"{short(chapter)}.{i}" for i, name in enumerate(names, 1) if name}
+                found |= {name: f"{bare(chapter)}.{i}" for i, name in enumerate(names, 1) if name}
         return found
 
     @cached_property
@@ -52,7 +52,7 @@ class Labels:
         found = {name: "Fig." for chapter in chapters for name in figures(chapter) if name}
         directives = [directive for chapter in chapters for directive in chapter.directives]
         return found | {
-            label: name.removeprefix("prf:").removesuffix("-start").capitalize()
+            label: name.removeprefix("prf:").capitalize()
             for name, _, body, _ in directives
             if (label := option(body, "label"))
         }
@@ -85,8 +85,7 @@ class Labels:
     def chapter(self, number: str) -> tuple[str, str | None]:
         """What chapter `number` is called, "14 Generative adversarial networks", and its page; None if to come."""
         chapter = self.course.chapters.get(number)
-        planned = next((row["title"] for row in self.course.plan if row["number"] == number), None)
-        return f"{number} {planned or chapter.title}", chapter and f"chapters/{chapter.slug}"
+        return f"{number} {self.course.title_of(number)}", chapter and f"chapters/{chapter.slug}"
 
     @cached_property
     def works(self) -> dict[str, tuple[str, str]]:
@@ -98,7 +97,7 @@ class Labels:
         return dict(zip((entry.key for entry in entries), cited, strict=True))
 
 
-def short(chapter: Chapter) -> str:
+def bare(chapter: Chapter) -> str:
     """A chapter's number as its equations bear it: "9", "9b", "A"."""
     return chapter.number.lstrip("0")
 

@@ -157,7 +157,7 @@ def _number(cell: str) -> float | None:
 
 def _pictures(folder: Path) -> dict[str, np.ndarray]:
     """The images of a folder, grey, in the order of their names."""
-    from PIL import Image  # matplotlib brings it
+    from PIL import Image  # which only pictures need
 
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     if not files:

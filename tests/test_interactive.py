@@ -42,16 +42,26 @@ def environment(monkeypatch):
 
 
 @pytest.fixture
-def page(environment, monkeypatch):
-    """`explore` as in the book; returns its HTML and the data of its script."""
+def in_the_book(environment, monkeypatch):
+    """Calls a function as in the book; returns what it shows, by kind."""
     environment(DGM_STATIC="1")
     shown = mock.Mock()
     monkeypatch.setattr(interactive, "display", shown)
 
-    def make(*args, **kwargs):
-        explore(*args, **kwargs)
+    def call(function, *args, **kwargs):
+        function(*args, **kwargs)
         assert shown.call_args.kwargs == {"raw": True}  # else the notebook shows the dictionary
-        markup = shown.call_args.args[0]["text/html"]
+        return shown.call_args.args[0]
+
+    return call
+
+
+@pytest.fixture
+def page(in_the_book):
+    """`explore` as in the book; returns its HTML and the data of its script."""
+
+    def make(*args, **kwargs):
+        markup = in_the_book(explore, *args, **kwargs)["text/html"]
         return markup, json.loads(re.search(r"= (\{.*\});\n", markup)[1])
 
     return make
@@ -160,16 +170,12 @@ def test_live_a_slider_is_a_widget(environment, monkeypatch):
 
 
 @pytest.fixture
-def asked(environment, monkeypatch):
+def asked(in_the_book):
     """`predict` as in the book; returns its HTML and its text."""
-    environment(DGM_STATIC="1")
-    shown = mock.Mock()
-    monkeypatch.setattr(interactive, "display", shown)
 
     def make(*args, **kwargs):
-        predict(*args, **kwargs)
-        assert shown.call_args.kwargs == {"raw": True}
-        return shown.call_args.args[0]["text/html"], shown.call_args.args[0]["text/plain"]
+        shown = in_the_book(predict, *args, **kwargs)
+        return shown["text/html"], shown["text/plain"]
 
     return make
 

@@ -13,7 +13,6 @@ from course import FENCE, LABEL, Chapter, source, without_magics
 
 FOLDING = {"hide-cell", "hide-input", "proof", "solution"}  # tags of code that no surface shows unasked
 UNSEEN = {"hide-cell", "proof", "solution"}  # whose outputs fold as well
-FOLDED = {"dropdown", "solution", "solution-start", "solution-end", "exercise-end"}
 KINDS = ("warm-up", "proof", "computation", "debugging", "implement", "change")
 
 
@@ -55,7 +54,7 @@ def count(chapter: Chapter) -> Counts:
         elif cell["cell_type"] == "code":
             _count_code(found, cell)
     for name, _, body, _ in chapter.directives:
-        if name in ("exercise", "exercise-start"):
+        if name == "exercise":
             _count_exercise(found, body)
         found.mistakes += name == "admonition" and re.search(r"^:class:.*\bmistake\b", body, re.M) is not None
     return found
@@ -88,7 +87,7 @@ def main_path(text: str) -> list[str]:
         shows = all(shown for _, shown in fences)
         if fence:
             name, _, argument = fence[2].partition("}")
-            known = name.startswith("{") and name[1:] not in FOLDED
+            known = name.startswith("{") and name != "{dropdown"
             fences.append((fence[1], known))
             if shows and known and name != "{figure":
                 kept.append(argument)

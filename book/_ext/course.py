@@ -101,6 +101,11 @@ class Chapter:
         return [(i, source(cell)) for i, cell in enumerate(self.cells) if cell["cell_type"] == "code"]
 
 
+def short(title: str) -> str:
+    """The part of a chapter's title before its question."""
+    return title.partition(": ")[0]
+
+
 def source(cell: dict) -> str:
     return "".join(cell["source"])
 
@@ -215,6 +220,11 @@ class Course:
         """Written chapters by number ("03", "09b", "A"), in reading order."""
         paths = sorted((self.root / "chapters").glob("[0-9A-Z]*_*.ipynb"))
         return {chapter.number: chapter for chapter in map(read_chapter, paths)}
+
+    def title_of(self, number: str) -> str | None:
+        """What a chapter is called without its question: as planned, else by its page; None if there is none."""
+        planned = next((row["title"] for row in self.plan if row["number"] == number), None)
+        return planned or (number in self.chapters and short(self.chapters[number].title)) or None
 
     @cached_property
     def equations(self) -> dict[str, Place]:

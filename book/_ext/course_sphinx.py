@@ -15,7 +15,7 @@ from typing import TextIO
 
 import citations
 from counts import count
-from course import ITEMS, NUMBER, Chapter, Course
+from course import ITEMS, NUMBER, Chapter, Course, short
 from docutils import nodes
 from folds import setup_folds
 from pages import api_pages, fill, function_link, mistake_anchor
@@ -42,26 +42,14 @@ class ChapterRole(SphinxRole):
         return found, []
 
     def _chapter(self, number: str, brief: bool) -> nodes.Node:
-        if chapter_title(self.env.course, number) is None:
+        if self.env.course.title_of(number) is None:
             logger.warning("no chapter %s in book/chapters.csv", number, location=self.get_location())
         return chapter_node(self.env, number, brief)
 
 
-def chapter_title(course: Course, number: str) -> str | None:
-    """As planned, or the first half of what the page itself says."""
-    chapter = course.chapters.get(number)
-    planned = next((row["title"] for row in course.plan if row["number"] == number), None)
-    return planned or (chapter and short(chapter.title))
-
-
-def short(title: str) -> str:
-    """The part of a chapter's title before its question."""
-    return title.partition(": ")[0]
-
-
 def chapter_node(env, number: str, brief: bool = False) -> nodes.Node:
     """A link to the chapter, or its name while it is to come; its number alone if `brief`."""
-    title = chapter_title(env.course, number)
+    title = env.course.title_of(number)
     name = number if brief else f"{number} {title}"
     if chapter := env.course.chapters.get(number):
         link = _reference(f"{chapter.slug}-s0", nodes.inline("", name), env.docname)

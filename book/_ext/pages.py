@@ -15,7 +15,7 @@ from typing import Any
 
 import samples
 from counts import count
-from course import Correction, Course, Place
+from course import Correction, Course, Place, short
 
 from dgmlib import results
 
@@ -94,7 +94,7 @@ def equation_index(course: Course) -> Iterator[str]:
                 ]
             )
         if rows:
-            yield f"## {chapter.number} {chapter.title.partition(': ')[0]}\n"
+            yield f"## {chapter.number} {short(chapter.title)}\n"
             yield from table(["equation", "section", "functions", "checks", "tests"], rows)
     if not course.equations:
         yield "No chapter defines an equation yet.\n"
@@ -247,7 +247,6 @@ def plain(text: str) -> str:
 def bug_museum(course: Course) -> Iterator[str]:
     """An index of the chapters, then each chapter's functions with their wrong variants, and its wrong statements."""
     museum = importlib.import_module("dgmlib.bugs").by_chapter()
-    titles = {k: c.title for k, c in course.chapters.items()} | {row["number"]: row["title"] for row in course.plan}
 
     def seen_by(id: str) -> list[str]:
         """The checks that reject it; where a cell builds its wrong forms apart, the chapter alone."""
@@ -275,12 +274,12 @@ def bug_museum(course: Course) -> Iterator[str]:
     for number, (subjects, slips) in museum.items():
         links = [f"[{subject.name.replace('-', ' ')}](#museum-{subject.name})" for subject in subjects]
         links += [f"[wrong statements](#museum-statements-{number.lower()})"] * bool(slips)
-        yield f"{titles[number]}\n: {', '.join(links)}\n"
+        yield f"{course.title_of(number)}\n: {', '.join(links)}\n"
     yield ":::\n"
     for number, (subjects, slips) in museum.items():
         count = sum(len(subject.bugs) for subject in subjects)
         known = [f"{count} mistakes in {len(subjects)} functions"] + [f"{len(slips)} wrong statements"] * bool(slips)
-        yield f"(museum-{number.lower()})=\n## {number} {titles[number]}\n"
+        yield f"(museum-{number.lower()})=\n## {number} {course.title_of(number)}\n"
         yield f"::::{{dropdown}} {' and '.join(known)}"
         for subject in subjects:
             yield f"(museum-{subject.name})=\n### {subject.name.replace('-', ' ')}\n"
